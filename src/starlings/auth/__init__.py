@@ -1,0 +1,1 @@
+"""Credentials to Identity: API keys and signed tokens."""

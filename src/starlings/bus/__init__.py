@@ -1,0 +1,1 @@
+"""How nodes tell each other that something happened: the bus's port and its adapters."""

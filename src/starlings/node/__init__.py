@@ -1,0 +1,1 @@
+"""One running server's heart: execute commands, feed those who listen."""

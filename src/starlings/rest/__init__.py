@@ -1,0 +1,1 @@
+"""The HTTP face: requests to commands, outcomes and refusals to responses."""

@@ -1,0 +1,1 @@
+"""Where state and the event log live: the store's port and its adapters."""

@@ -1,0 +1,1 @@
+"""The socket face: pumps bytes between a connection and the wire session, nothing else."""
