@@ -1,0 +1,246 @@
+"""Every change a caller can ask for. Values only: the rules are in the modules named after the
+objects.
+
+Times to live are whole seconds, 0 for never, None for "not given". ``if_match`` is a revision,
+``"*"`` for any existing one, or None for no condition. Data are bytes of compact JSON. The faces
+have already parsed; the rules check again whatever decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlings.core.objects import Actor, ItemKey, Kind, ObjectRef
+
+__all__ = [
+    "MUST_NOT_EXIST",
+    "UNSET",
+    "AddListItem",
+    "AddMapItem",
+    "Command",
+    "CreateObject",
+    "CreateService",
+    "ExpireItem",
+    "ExpireObject",
+    "PutMapItem",
+    "RemoveItem",
+    "RemoveObject",
+    "RemovePermission",
+    "RemoveService",
+    "ServiceSettings",
+    "SetObjectTtl",
+    "SetPermission",
+    "Unset",
+    "UpdateDocument",
+    "UpdateItem",
+    "UpdateService",
+]
+
+MUST_NOT_EXIST = "-1"
+"""The ``if_match`` of a ``PutMapItem`` that may only add. [wire-protocol 6.2]"""
+
+
+class Unset:
+    """The type of ``UNSET``: a setting that was not given, where None is a value of its own."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+UNSET = Unset()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """The settings of a service that a caller gave; UNSET ones stay as they are."""
+
+    friendly_name: str | Unset | None = UNSET
+    webhook_url: str | Unset | None = UNSET
+    has_webhooks_from_rest: bool | Unset = UNSET
+    has_reachability_webhooks: bool | Unset = UNSET
+    has_acl: bool | Unset = UNSET
+    has_debouncing: bool | Unset = UNSET
+    debouncing_window_ms: int | Unset = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class CreateService:
+    oid: int
+    sid: str
+    account_sid: str
+    unique_name: str | None
+    settings: ServiceSettings
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateService:
+    oid: int
+    settings: ServiceSettings
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveService:
+    """Remove a service. Its objects are hidden at once and removed one by one afterwards."""
+
+    oid: int
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateObject:
+    service_oid: int
+    kind: Kind
+    oid: int
+    sid: str
+    unique_name: str | None
+    data: bytes | None
+    """A document's data (None for ``{}``) or a list's context."""
+    ttl: int | None
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateDocument:
+    ref: ObjectRef
+    data: bytes | None
+    ttl: int | None
+    if_match: str | None
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetObjectTtl:
+    """Set the time to live of a list, map or stream."""
+
+    ref: ObjectRef
+    ttl: int
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveObject:
+    ref: ObjectRef
+    if_match: str | None
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddListItem:
+    ref: ObjectRef
+    data: bytes
+    ttl: int | None
+    collection_ttl: int | None
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddMapItem:
+    """Add a map item under a key that must be free."""
+
+    ref: ObjectRef
+    key: str
+    data: bytes
+    ttl: int | None
+    collection_ttl: int | None
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutMapItem:
+    """Add a map item or replace its data. ``if_match`` may be ``MUST_NOT_EXIST``."""
+
+    ref: ObjectRef
+    key: str
+    data: bytes
+    ttl: int | None
+    if_match: str | None
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateItem:
+    """Change the data or the time to live of an item that exists."""
+
+    ref: ObjectRef
+    key: ItemKey
+    data: bytes | None
+    ttl: int | None
+    collection_ttl: int | None
+    if_match: str | None
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveItem:
+    ref: ObjectRef
+    key: ItemKey
+    if_match: str | None
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetPermission:
+    ref: ObjectRef
+    identity: str
+    may_read: bool
+    may_write: bool
+    may_manage: bool
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePermission:
+    ref: ObjectRef
+    identity: str
+    actor: Actor
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireObject:
+    """Remove an object whose time is up; changes nothing unless it still is."""
+
+    oid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireItem:
+    """Remove an item whose time is up; changes nothing unless it still is."""
+
+    oid: int
+    key: ItemKey
+
+
+Command = (
+    CreateService
+    | UpdateService
+    | RemoveService
+    | CreateObject
+    | UpdateDocument
+    | SetObjectTtl
+    | RemoveObject
+    | AddListItem
+    | AddMapItem
+    | PutMapItem
+    | UpdateItem
+    | RemoveItem
+    | SetPermission
+    | RemovePermission
+    | ExpireObject
+    | ExpireItem
+)

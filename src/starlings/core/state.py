@@ -1,0 +1,104 @@
+"""What the rules read and what they answer.
+
+``State`` is the view that a store gives to a rule, inside the transaction in which the rule's
+decision will be applied: it shows all that earlier commands of the same batch have changed. A rule
+only reads it. A ``Decision`` lists the rows to write, the events to log in order, and the outcome
+for the caller; a refused command raises instead and has changed nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from starlings.core.events import Event
+from starlings.core.objects import Item, ItemKey, Kind, Permission, Service, SyncObject
+
+__all__ = [
+    "Change",
+    "Decision",
+    "DropItem",
+    "DropPermission",
+    "DropService",
+    "ItemOutcome",
+    "ObjectOutcome",
+    "Outcome",
+    "PermissionOutcome",
+    "ServiceOutcome",
+    "State",
+]
+
+
+class State(Protocol):
+    """The rows a rule may ask for.
+
+    Each answers None for what does not exist; removed objects don't.
+    """
+
+    def find_service(self, oid: int) -> Service | None: ...
+
+    def find_default_service(self) -> Service | None: ...
+
+    def count_services(self) -> int: ...
+
+    def find_object(self, oid: int) -> SyncObject | None: ...
+
+    def find_object_named(self, service_oid: int, kind: Kind, name: str) -> SyncObject | None: ...
+
+    def is_oid_taken(self, oid: int) -> bool:
+        """True also for removed objects that are not purged yet, and for services."""
+        ...
+
+    def find_item(self, oid: int, key: ItemKey) -> Item | None: ...
+
+    def find_permission(self, oid: int, identity: str) -> Permission | None: ...
+
+
+class DropItem(NamedTuple):
+    oid: int
+    key: ItemKey
+
+
+class DropPermission(NamedTuple):
+    oid: int
+    identity: str
+
+
+class DropService(NamedTuple):
+    oid: int
+
+
+Change = SyncObject | Item | Permission | Service | DropItem | DropPermission | DropService
+"""A row to insert or replace, by its primary key, or one to delete."""
+
+
+class ServiceOutcome(NamedTuple):
+    service: Service
+
+
+class ObjectOutcome(NamedTuple):
+    object: SyncObject
+    event: Event | None = None
+
+
+class ItemOutcome(NamedTuple):
+    object: SyncObject
+    item: Item
+    """As it is now; of a removed item as it was."""
+    event: Event
+    is_added: bool = False
+
+
+class PermissionOutcome(NamedTuple):
+    object: SyncObject
+    permission: Permission
+
+
+Outcome = ServiceOutcome | ObjectOutcome | ItemOutcome | PermissionOutcome | None
+"""What the caller is told. None: nothing was there to do (an expiry that is no longer due)."""
+
+
+class Decision(NamedTuple):
+    changes: tuple[Change, ...]
+    events: tuple[tuple[SyncObject, Event], ...]
+    """Each with its object as of that event."""
+    outcome: Outcome

@@ -1,0 +1,108 @@
+"""Data as callers send them: checked, compact, otherwise as they are.
+
+The stored bytes are the caller's JSON without white space and with needless ``\\u`` escapes written
+as UTF-8; the text of numbers, the order and the repetition of keys stay. So the size that is
+limited is the size that is kept. [rest-api 12.2, 12.3]
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+
+from starlings.core.errors import Reason, Refusal
+
+__all__ = ["normalise_data"]
+
+_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})?|.)", re.DOTALL)
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_all = msgspec.json.Decoder(dict[str, object]).decode
+_format = msgspec.json.format
+
+
+def normalise_data(
+    text: bytes | str, limit: int, depth: int, *, missing: Reason, field: str = "Data"
+) -> bytes:
+    """Check JSON data and make them compact.
+
+    Args:
+        text: A JSON text as sent.
+        limit: Most bytes after normalising.
+        depth: Most nested arrays and objects.
+        missing: The reason that refuses ``null``.
+        field: The name for the sentence of a refusal.
+
+    Raises:
+        Refusal: ``missing`` for null, DATA_TOO_LARGE, BAD_DATA for everything else that is not a
+            JSON object. [54008]
+    """
+    try:
+        raw = text.encode() if isinstance(text, str) else bytes(text)
+    except UnicodeEncodeError as error:
+        raise _bad(field, "not valid UTF-8") from error
+    if raw.strip() == b"null":
+        raise Refusal(missing)
+    if len(raw) > 8 * limit:
+        raise _too_large(field, len(raw), limit)
+    if _is_too_deep(raw, depth):
+        raise _bad(field, f"nested deeper than {depth} levels")
+    try:
+        _decode_all(raw)
+        data = _format(raw, indent=-1)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise _bad(field, str(error).splitlines()[0][:120] or "malformed") from error
+    if b"\\u" in data:
+        data = _ESCAPE.sub(_unescape, data)
+    if len(data) > limit:
+        raise _too_large(field, len(data), limit)
+    return data
+
+
+def _is_too_deep(raw: bytes, depth: int) -> bool:
+    """True if brackets nest deeper than ``depth``; brackets inside strings are left out of the
+    count.
+    """
+    if raw.count(b"{") + raw.count(b"[") <= depth:
+        return False
+    level = 0
+    for bracket in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', raw, re.DOTALL):
+        first = bracket.group()[0]
+        if first in b"[{":
+            level += 1
+            if level > depth:
+                return True
+        elif first in b"]}":
+            level -= 1
+    return False
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    """An escape as UTF-8 if it is a ``\\u`` escape of anything but a control character, quote or
+    backslash.
+    """
+    escape = match.group()
+    if escape[1:2] != b"u":
+        return escape
+    first = int(escape[2:6], 16)
+    if len(escape) == 12 and not 0xD800 <= first < 0xDC00:
+        return _unescape_one(escape[:6]) + _unescape_one(escape[6:])
+    return _unescape_one(escape)
+
+
+def _unescape_one(escape: bytes) -> bytes:
+    character: str = json.loads(b'"' + escape + b'"')
+    if any(ord(part) < 0x20 or part in '"\\' or 0xD800 <= ord(part) < 0xE000 for part in character):
+        return escape
+    return character.encode()
+
+
+def _bad(field: str, detail: str) -> Refusal:
+    return Refusal(Reason.BAD_DATA, f"Invalid {field}: expected a JSON object ({detail})")
+
+
+def _too_large(field: str, size: int, limit: int) -> Refusal:
+    return Refusal(
+        Reason.DATA_TOO_LARGE, f"{field} too large: {size} bytes, at most {limit} are allowed"
+    )

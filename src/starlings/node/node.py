@@ -1,0 +1,500 @@
+"""One running server's heart: what callers may ask, whichever face they come by.
+
+The faces (REST, the socket) parse and render; the rules decide inside the store's transaction; the
+node stands between. It finds services and objects, holds callers to their rates, mints ids, cuts
+pages, and gives messages of streams to the bus.
+
+Order of checks [rest-api 11]: service, object, (the face's) syntax, access, rate, then what the
+rules check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
+
+from starlings.core import commands as c
+from starlings.core import sids
+from starlings.core.access import Right, is_permitted
+from starlings.core.errors import Fault, IdTaken, Reason, Refusal
+from starlings.core.limits import Limits
+from starlings.core.objects import (
+    Actor,
+    Item,
+    ItemKey,
+    Kind,
+    ObjectRef,
+    Permission,
+    Service,
+    SyncObject,
+)
+from starlings.core.services import DEFAULT_NAME
+from starlings.core.state import ItemOutcome, ObjectOutcome, Outcome, ServiceOutcome
+from starlings.node.clock import Sources
+from starlings.node.throttle import Throttle, cost_of_write
+from starlings.storage.store import Batch, Place, Store
+
+__all__ = ["Message", "MessageListener", "Node", "Page"]
+
+_T = TypeVar("_T")
+_P = TypeVar("_P", Place, str)
+_MINT_ATTEMPTS = 8
+_MOST_SERVICES_REMEMBERED = 10_000
+
+_ItemWrite = c.AddListItem | c.AddMapItem | c.PutMapItem | c.UpdateItem | c.RemoveItem
+
+
+class Message(NamedTuple):
+    """A passing datum of a stream: never stored. [rest-api 2.6]"""
+
+    sid: str
+    stream: SyncObject
+    data: bytes
+    actor: Actor
+    at: int
+
+
+MessageListener = Callable[[Message], None]
+
+
+class Page(list[_T]):
+    """One page of a listing, in the order asked for, and whether there is more on either side."""
+
+    def __init__(self, entries: list[_T], has_previous: bool, has_next: bool) -> None:
+        super().__init__(entries)
+        self.has_previous = has_previous
+        self.has_next = has_next
+
+
+class Node:
+    """Executes commands and answers reads. One per process; belongs to its event loop."""
+
+    def __init__(self, store: Store, limits: Limits, sources: Sources) -> None:
+        self.store = store
+        self.limits = limits
+        self.sources = sources
+        self._throttle = Throttle(sources.monotonic)
+        self._services: dict[int, Service] = {}
+        self._default_service: Service | None = None
+        self._message_listeners: list[MessageListener] = []
+        store.listen(self._forget_changed_services)
+
+    # Services
+
+    async def get_service(self, account_sid: str, name: str) -> Service:
+        """The service of a SID or of the alias ``default``, which creates it when it isn't there.
+        [rest-api 12.14]
+
+        Raises:
+            Refusal: SERVICE_NOT_FOUND, FOREIGN_SERVICE.
+        """
+        if name == DEFAULT_NAME:
+            return await self._get_default_service(account_sid)
+        if not sids.is_sid(name) or not name.startswith(sids.SERVICE):
+            raise Refusal(Reason.SERVICE_NOT_FOUND)
+        oid = sids.oid_of(name)
+        service = self._services.get(oid)
+        if service is None:
+            service = await self.store.find_service(oid)
+            if service is None:
+                raise Refusal(Reason.SERVICE_NOT_FOUND)
+            self._remember(service)
+        if service.sid != name:
+            raise Refusal(Reason.SERVICE_NOT_FOUND)
+        if service.account_sid != account_sid:
+            raise Refusal(Reason.FOREIGN_SERVICE)
+        return service
+
+    async def get_service_of(self, target: SyncObject) -> Service | None:
+        """The service of an object; None once it was removed."""
+        service = self._services.get(target.service_oid)
+        if service is None:
+            service = await self.store.find_service(target.service_oid)
+            if service is not None:
+                self._remember(service)
+        return service
+
+    async def create_service(
+        self,
+        account_sid: str,
+        settings: c.ServiceSettings,
+        actor: Actor,
+        request_id: str | None,
+        *,
+        unique_name: str | None = None,
+    ) -> Service:
+        """Raises Refusal as ``core.services.create_service`` says."""
+
+        def command() -> c.CreateService:
+            oid, sid = self._mint(sids.SERVICE, self.sources.random_bits(12))
+            return c.CreateService(oid, sid, account_sid, unique_name, settings, actor, request_id)
+
+        outcome = await self._execute_minting(command)
+        assert isinstance(outcome, ServiceOutcome)
+        return outcome.service
+
+    async def list_services(
+        self, start: Place | None, is_descending: bool, limit: int
+    ) -> Page[Service]:
+        """Services by creation, after ``start`` in the given direction."""
+
+        async def read(start: Place | None, is_descending: bool, limit: int) -> list[Service]:
+            return await self.store.list_services(start, is_descending, limit)
+
+        return await _cut_page(
+            read, start, is_descending, limit, lambda service: (service.created_at, service.oid)
+        )
+
+    # Objects
+
+    async def get_object(
+        self, ref: ObjectRef, actor: Actor, right: Right = Right.READ
+    ) -> SyncObject:
+        """The object that a reference names, if the actor has the right to it. Takes nothing from
+        any rate.
+
+        Raises:
+            Refusal: The kind's not-found reason or NAME_NOT_FOUND; ACCESS_DENIED.
+        """
+        if sids.is_sid(ref.name):
+            found = await self.store.find_object(sids.oid_of(ref.name))
+            if found is not None and (
+                found.sid != ref.name
+                or found.service_oid != ref.service_oid
+                or found.kind != ref.kind
+            ):
+                found = None
+            reason = ref.kind.not_found
+        else:
+            found = await self.store.find_object_named(ref.service_oid, ref.kind, ref.name)
+            reason = Reason.NAME_NOT_FOUND
+        if found is None or not found.is_live(self.sources.now()):
+            raise Refusal(reason)
+        await self._check_access(found, actor, right)
+        return found
+
+    async def read_object(self, ref: ObjectRef, actor: Actor) -> SyncObject:
+        """As ``get_object`` for reading, counted as a read. Raises Refusal also RATE_LIMITED."""
+        found = await self.get_object(ref, actor)
+        self._take_read(found)
+        return found
+
+    async def create_object(
+        self,
+        service: Service,
+        kind: Kind,
+        unique_name: str | None,
+        data: bytes | None,
+        ttl: int | None,
+        actor: Actor,
+        request_id: str | None,
+    ) -> ObjectOutcome:
+        """Raises Refusal RATE_LIMITED and as ``core.creation.create_object`` says."""
+        rate = self.limits.rates.creations
+        if rate is not None:
+            self._throttle.take(
+                ("create", service.oid),
+                rate,
+                rate * self.limits.rates.burst_seconds,
+                lambda: f"Rate limit exceeded for create-{kind.word}-{service.sid}",
+            )
+
+        def command() -> c.CreateObject:
+            if unique_name is None:
+                bucket = self.sources.random_bits(12)
+            else:
+                bucket = sids.bucket_of_name(service.oid, kind, unique_name)
+            oid, sid = self._mint(kind.sid_prefix, bucket)
+            return c.CreateObject(
+                service.oid, kind, oid, sid, unique_name, data, ttl, actor, request_id
+            )
+
+        outcome = await self._execute_minting(command)
+        assert isinstance(outcome, ObjectOutcome)
+        return outcome
+
+    async def list_objects(
+        self, service: Service, kind: Kind, start: Place | None, is_descending: bool, limit: int
+    ) -> Page[SyncObject]:
+        """Objects by creation, after ``start`` in the given direction."""
+
+        async def read(start: Place | None, is_descending: bool, limit: int) -> list[SyncObject]:
+            return await self.store.list_objects(
+                service.oid, kind, start, is_descending, limit, self.sources.now()
+            )
+
+        return await _cut_page(
+            read, start, is_descending, limit, lambda found: (found.created_at, found.oid)
+        )
+
+    async def execute(self, command: c.Command) -> Outcome:
+        """Carry out a command that needs no minted id, durably.
+
+        Raises:
+            Refusal: RATE_LIMITED and as the command's rule says.
+            Fault: UNAVAILABLE: nothing of it was applied.
+        """
+        if self.limits.rates.writes is not None or self.limits.rates.permissions is not None:
+            await self._take_write(command)
+        return await self.store.execute(command)
+
+    async def execute_on_object(self, command: c.Command) -> ObjectOutcome:
+        """As ``execute``, for commands whose outcome is an object."""
+        outcome = await self.execute(command)
+        assert isinstance(outcome, ObjectOutcome)
+        return outcome
+
+    async def execute_on_item(self, command: _ItemWrite) -> ItemOutcome:
+        """As ``execute``, for commands whose outcome is an item."""
+        outcome = await self.execute(command)
+        assert isinstance(outcome, ItemOutcome)
+        return outcome
+
+    # Items
+
+    async def read_item(
+        self, ref: ObjectRef, key: ItemKey, actor: Actor
+    ) -> tuple[SyncObject, Item]:
+        """An item with its collection, counted as a read.
+
+        Raises:
+            Refusal: The collection's 404s, ACCESS_DENIED, RATE_LIMITED, the item's 404.
+        """
+        found = await self.read_object(ref, actor)
+        item = await self.store.find_item(found.oid, key)
+        if item is None or not item.is_live(self.sources.now()):
+            raise Refusal(
+                Reason.LIST_ITEM_NOT_FOUND if found.kind is Kind.LIST else Reason.MAP_ITEM_NOT_FOUND
+            )
+        return found, item
+
+    async def list_items(
+        self,
+        collection: SyncObject,
+        start: ItemKey | None,
+        is_inclusive: bool,
+        is_descending: bool,
+        limit: int,
+    ) -> Page[Item]:
+        """Items of a collection from ``start`` in the given direction. One page counts as one read.
+        [rest-api 12.15]
+
+        Raises:
+            Refusal: RATE_LIMITED.
+        """
+        self._take_read(collection)
+        now = self.sources.now()
+        rows = await self.store.list_items(
+            collection.oid, start, is_inclusive, is_descending, limit + 1, now
+        )
+        entries = rows[:limit]
+        if start is None:
+            has_previous = False
+        else:
+            edge = entries[0].key if entries else start
+            has_previous = bool(
+                await self.store.list_items(
+                    collection.oid,
+                    edge,
+                    not entries and not is_inclusive,
+                    not is_descending,
+                    1,
+                    now,
+                )
+            )
+        return Page(entries, has_previous, len(rows) > limit)
+
+    # Permissions
+
+    async def read_permission(self, ref: ObjectRef, identity: str) -> tuple[SyncObject, Permission]:
+        """Raises Refusal: the object's 404s, RATE_LIMITED, PERMISSION_NOT_FOUND."""
+        found = await self.get_object_for_permissions(ref)
+        permission = await self.store.find_permission(found.oid, identity)
+        if permission is None:
+            raise Refusal(Reason.PERMISSION_NOT_FOUND)
+        return found, permission
+
+    async def list_permissions(
+        self, found: SyncObject, start: str | None, is_descending: bool, limit: int
+    ) -> Page[Permission]:
+        """Permissions of an object by identity, after ``start`` in the given direction."""
+
+        async def read(start: str | None, is_descending: bool, limit: int) -> list[Permission]:
+            return await self.store.list_permissions(found.oid, start, is_descending, limit)
+
+        return await _cut_page(
+            read, start, is_descending, limit, lambda permission: permission.identity
+        )
+
+    async def get_object_for_permissions(self, ref: ObjectRef) -> SyncObject:
+        """The object whose permissions REST asks for, counted as a read of permissions."""
+        found = await self.get_object(ref, Actor("system"))
+        self._take_permission(found)
+        return found
+
+    # Messages
+
+    async def publish_message(self, ref: ObjectRef, data: bytes, actor: Actor) -> Message:
+        """Publish a message to whoever listens to a stream now: at most once, never stored.
+
+        Raises:
+            Refusal: The stream's 404s, ACCESS_DENIED, RATE_LIMITED.
+        """
+        stream = await self.get_object(ref, actor, Right.WRITE)
+        rate = self.limits.rates.messages
+        if rate is not None:
+            self._throttle.take(
+                ("message", stream.oid),
+                rate,
+                rate * self.limits.rates.burst_seconds,
+                lambda: f"Rate limit exceeded for publish-stream-{stream.sid}",
+            )
+        sid = f"{sids.MESSAGE}{self.sources.random_bits(128):032x}"
+        message = Message(sid, stream, data, actor, self.sources.now())
+        for listener in self._message_listeners:
+            listener(message)
+        return message
+
+    def listen_to_messages(self, listener: MessageListener) -> None:
+        """Have ``listener`` called with every message published on this node."""
+        self._message_listeners.append(listener)
+
+    # What they share
+
+    async def _get_default_service(self, account_sid: str) -> Service:
+        service = self._default_service or await self.store.find_default_service()
+        if service is None:
+            try:
+                service = await self.create_service(
+                    account_sid,
+                    c.ServiceSettings(friendly_name="Default Service"),
+                    Actor("system"),
+                    None,
+                    unique_name=DEFAULT_NAME,
+                )
+            except Refusal:
+                service = await self.store.find_default_service()
+                if service is None:
+                    raise
+        if service.account_sid != account_sid:
+            raise Refusal(Reason.FOREIGN_SERVICE)
+        self._remember(service)
+        return service
+
+    def _remember(self, service: Service) -> None:
+        if len(self._services) >= _MOST_SERVICES_REMEMBERED:
+            self._services.clear()
+        self._services[service.oid] = service
+        if service.unique_name == DEFAULT_NAME:
+            self._default_service = service
+
+    def _forget_changed_services(self, batch: Batch) -> None:
+        for oid, service in batch.services:
+            self._services.pop(oid, None)
+            if self._default_service is not None and self._default_service.oid == oid:
+                self._default_service = service
+
+    def _mint(self, prefix: str, bucket: int) -> tuple[int, str]:
+        bits = self.sources.random_bits(74)
+        oid = sids.mint_oid(bucket, self.sources.now(), bits >> 64)
+        return oid, sids.format_sid(prefix, oid, bits)
+
+    async def _execute_minting(
+        self, make_command: Callable[[], c.CreateObject | c.CreateService]
+    ) -> Outcome:
+        for _ in range(_MINT_ATTEMPTS):
+            try:
+                return await self.store.execute(make_command())
+            except IdTaken:
+                continue
+        raise Fault(Reason.UNAVAILABLE, "No free object id was found; try again")
+
+    async def _check_access(self, found: SyncObject, actor: Actor, right: Right) -> None:
+        if actor.is_unrestricted:
+            return
+        service = await self.get_service_of(found)
+        if service is None or not service.has_acl:
+            return
+        if not is_permitted(await self.store.find_permission(found.oid, actor.identity), right):
+            raise Refusal(
+                Reason.ACCESS_DENIED,
+                f"Access forbidden for identity: {right.value} permission on this"
+                f" {found.kind.word} is missing",
+            )
+
+    def _take_read(self, found: SyncObject) -> None:
+        rate = self.limits.rates.reads
+        if rate is not None:
+            self._throttle.take(
+                ("read", found.oid),
+                rate,
+                rate * self.limits.rates.burst_seconds,
+                lambda: f"Rate limit exceeded for read-{found.kind.word}-{found.sid}",
+            )
+
+    def _take_permission(self, found: SyncObject) -> None:
+        rate = self.limits.rates.permissions
+        if rate is not None:
+            self._throttle.take(
+                ("permission", found.oid),
+                rate,
+                rate * self.limits.rates.burst_seconds,
+                lambda: f"Rate limit exceeded for permission-{found.kind.word}-{found.sid}",
+            )
+
+    async def _take_write(self, command: c.Command) -> None:
+        match command:
+            case c.SetPermission() | c.RemovePermission():
+                self._take_permission(
+                    await self.get_object(command.ref, command.actor, Right.MANAGE)
+                )
+            case c.SetObjectTtl() | c.RemoveObject():
+                target = await self.get_object(command.ref, command.actor, Right.MANAGE)
+                self._take_one_write(target, 0)
+            case c.RemoveItem():
+                target = await self.get_object(command.ref, command.actor, Right.WRITE)
+                self._take_one_write(target, 0)
+            case (
+                c.UpdateDocument()
+                | c.AddListItem()
+                | c.AddMapItem()
+                | c.PutMapItem()
+                | c.UpdateItem()
+            ):
+                target = await self.get_object(command.ref, command.actor, Right.WRITE)
+                self._take_one_write(target, len(command.data or b""))
+            case _:
+                pass
+
+    def _take_one_write(self, target: SyncObject, payload_bytes: int) -> None:
+        rates = self.limits.rates
+        if rates.writes is not None:
+            self._throttle.take(
+                ("write", target.oid),
+                rates.writes,
+                rates.writes * rates.burst_seconds,
+                lambda: f"Rate limit exceeded for write-{target.kind.word}-{target.sid}",
+                cost=cost_of_write(payload_bytes, rates.writes, rates.large_writes),
+            )
+
+
+async def _cut_page(
+    read: Callable[[_P | None, bool, int], Awaitable[list[_T]]],
+    start: _P | None,
+    is_descending: bool,
+    limit: int,
+    place_of: Callable[[_T], _P],
+) -> Page[_T]:
+    """A page after ``start``:
+
+    one row more than asked for tells whether there is a next page, one row back a previous one.
+    """
+    rows = await read(start, is_descending, limit + 1)
+    entries = rows[:limit]
+    if start is None:
+        has_previous = False
+    elif entries:
+        has_previous = bool(await read(place_of(entries[0]), not is_descending, 1))
+    else:
+        has_previous = True
+    return Page(entries, has_previous, len(rows) > limit)

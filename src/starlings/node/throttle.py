@@ -1,0 +1,73 @@
+"""Token buckets: how often something may be done. [rest-api 10]
+
+A bucket holds up to its capacity and is refilled at its rate; what costs more than is there is
+refused. Buckets live in memory only and are forgotten when they would be full again, so their
+number is bounded by the recent traffic, and by ``_MOST``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from starlings.core.errors import Reason, Refusal
+
+__all__ = ["Throttle", "cost_of_write"]
+
+_MOST = 100_000
+
+
+class Throttle:
+    """Token buckets by key, all of one clock."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._buckets: dict[Hashable, tuple[float, float]] = {}
+        """By key: when it was last used, the tokens left then."""
+
+    def take(
+        self,
+        key: Hashable,
+        rate: float,
+        capacity: float,
+        message: Callable[[], str],
+        *,
+        cost: float = 1.0,
+        reason: Reason = Reason.RATE_LIMITED,
+    ) -> None:
+        """Take ``cost`` tokens from a bucket.
+
+        Args:
+            rate: Tokens per second.
+            capacity: What a full bucket holds.
+            message: Makes the sentence of the refusal.
+
+        Raises:
+            Refusal: Too few tokens; nothing was taken.
+        """
+        now = self._monotonic()
+        used_at, tokens = self._buckets.get(key, (now, capacity))
+        tokens = min(capacity, tokens + (now - used_at) * rate)
+        if tokens < cost:
+            wait_seconds = (min(cost, capacity) - tokens) / rate
+            raise Refusal(reason, message(), retry_after_seconds=max(1, int(wait_seconds + 0.999)))
+        if key not in self._buckets and len(self._buckets) >= _MOST:
+            self._forget_oldest()
+        self._buckets[key] = (now, tokens - cost)
+
+    def _forget_oldest(self) -> None:
+        """Forget the half that was not used for longest: nearly always full again by now."""
+        oldest = sorted(self._buckets, key=lambda key: self._buckets[key][0])[: _MOST // 2]
+        for key in oldest:
+            del self._buckets[key]
+
+
+def cost_of_write(payload_bytes: int, rate: float, large_rate: float) -> float:
+    """Tokens that a write takes: 1 up to 1 KiB, ``rate / large_rate`` from 10 KiB on, between so
+    that the rate falls linearly.
+
+    [rest-api 12.17]
+    """
+    if payload_bytes <= 1024:
+        return 1.0
+    share = min(1.0, (payload_bytes - 1024) / (9 * 1024))
+    return rate / (rate - (rate - large_rate) * share)

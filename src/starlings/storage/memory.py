@@ -1,0 +1,311 @@
+"""The store as plain dictionaries: the model that other stores are compared with, and the fake of
+all tests.
+
+It shares the rules with them and nothing else. Nothing is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from starlings.core.commands import Command
+from starlings.core.decide import decide
+from starlings.core.errors import Fault, IdTaken, Reason, Refusal
+from starlings.core.events import VISIBLE, Committed, Event, EventType, ServiceChanged
+from starlings.core.limits import Limits
+from starlings.core.objects import Item, ItemKey, Kind, Permission, Service, SyncObject, Tombstone
+from starlings.core.state import Change, DropItem, DropPermission, DropService, Outcome
+from starlings.storage.store import Batch, CommitListener, Due, Place, Snapshot, StoreStatistics
+
+__all__ = ["MemoryStore"]
+
+_Placed = TypeVar("_Placed", Service, SyncObject)
+
+
+class _Rows:
+    """The rows, as the rules read them (``core.state.State``)."""
+
+    def __init__(self) -> None:
+        self.services: dict[int, Service] = {}
+        self.objects: dict[int, SyncObject] = {}
+        self.items: dict[int, dict[ItemKey, Item]] = {}
+        self.permissions: dict[int, dict[str, Permission]] = {}
+
+    def find_service(self, oid: int) -> Service | None:
+        return self.services.get(oid)
+
+    def find_default_service(self) -> Service | None:
+        return next((row for row in self.services.values() if row.unique_name is not None), None)
+
+    def count_services(self) -> int:
+        return sum(row.unique_name is None for row in self.services.values())
+
+    def find_object(self, oid: int) -> SyncObject | None:
+        found = self.objects.get(oid)
+        return None if found is None or found.is_removed else found
+
+    def find_object_named(self, service_oid: int, kind: Kind, name: str) -> SyncObject | None:
+        for row in self.objects.values():
+            named = (row.service_oid, row.kind, row.unique_name)
+            if named == (service_oid, kind, name) and not row.is_removed:
+                return row
+        return None
+
+    def is_oid_taken(self, oid: int) -> bool:
+        return oid in self.objects or oid in self.services
+
+    def find_item(self, oid: int, key: ItemKey) -> Item | None:
+        return self.items.get(oid, {}).get(key)
+
+    def find_permission(self, oid: int, identity: str) -> Permission | None:
+        return self.permissions.get(oid, {}).get(identity)
+
+    def apply(self, change: Change) -> ServiceChanged | None:
+        match change:
+            case SyncObject():
+                self.objects[change.oid] = change
+            case Item():
+                self.items.setdefault(change.oid, {})[change.key] = change
+            case Permission():
+                self.permissions.setdefault(change.oid, {})[change.identity] = change
+            case DropItem(oid, key):
+                del self.items[oid][key]
+            case DropPermission(oid, identity):
+                del self.permissions[oid][identity]
+            case Service():
+                self.services[change.oid] = change
+                return ServiceChanged(change.oid, change)
+            case DropService(oid):
+                del self.services[oid]
+                return ServiceChanged(oid, None)
+        return None
+
+
+class MemoryStore:
+    """Implements ``Store``."""
+
+    def __init__(self, limits: Limits, now: Callable[[], int], epoch: str = "memory") -> None:
+        self._epoch = epoch
+        self._limits = limits
+        self._now = now
+        self._last_at = 0
+        self._rows = _Rows()
+        self._log: list[Event] = []
+        self._tombstones: list[Tombstone] = []
+        self._listeners: list[CommitListener] = []
+        self._is_closed = False
+        self._commands = self._refusals = 0
+
+    @property
+    def epoch(self) -> str:
+        return self._epoch
+
+    async def execute(self, command: Command) -> Outcome:
+        if self._is_closed:
+            raise Fault(Reason.UNAVAILABLE, "The store is closed")
+        self._commands += 1
+        self._last_at = max(self._last_at, self._now())
+        try:
+            decision = decide(self._rows, command, self._last_at, self._limits)
+        except (Refusal, IdTaken):
+            self._refusals += 1
+            raise
+        applied = [self._rows.apply(change) for change in decision.changes]
+        services = [changed for changed in applied if changed is not None]
+        self._log += (event for _, event in decision.events)
+        if decision.events or services:
+            batch = Batch([Committed(*pair) for pair in decision.events], services)
+            for listener in self._listeners:
+                asyncio.get_running_loop().call_soon(listener, batch)
+        return decision.outcome
+
+    def listen(self, listener: CommitListener) -> None:
+        self._listeners.append(listener)
+
+    async def find_service(self, oid: int) -> Service | None:
+        return self._rows.find_service(oid)
+
+    async def find_default_service(self) -> Service | None:
+        return self._rows.find_default_service()
+
+    async def list_services(
+        self, start: Place | None, is_descending: bool, limit: int
+    ) -> list[Service]:
+        return _by_place(self._rows.services.values(), start, is_descending, limit)
+
+    async def find_object(self, oid: int) -> SyncObject | None:
+        return self._rows.find_object(oid)
+
+    async def find_object_named(self, service_oid: int, kind: Kind, name: str) -> SyncObject | None:
+        return self._rows.find_object_named(service_oid, kind, name)
+
+    async def list_objects(
+        self,
+        service_oid: int,
+        kind: Kind,
+        start: Place | None,
+        is_descending: bool,
+        limit: int,
+        now: int,
+    ) -> list[SyncObject]:
+        rows = (
+            row
+            for row in self._rows.objects.values()
+            if row.service_oid == service_oid and row.kind == kind and row.is_live(now)
+        )
+        return _by_place(rows, start, is_descending, limit)
+
+    async def find_item(self, oid: int, key: ItemKey) -> Item | None:
+        return self._rows.find_item(oid, key)
+
+    async def list_items(
+        self,
+        oid: int,
+        start: ItemKey | None,
+        is_inclusive: bool,
+        is_descending: bool,
+        limit: int,
+        now: int,
+    ) -> list[Item]:
+        def rank(key: ItemKey) -> tuple[int, bytes]:
+            return (key, b"") if isinstance(key, int) else (0, key.encode())
+
+        def is_wanted(row: Item) -> bool:
+            if not row.is_live(now):
+                return False
+            if start is None or (is_inclusive and row.key == start):
+                return True
+            here, there = rank(row.key), rank(start)
+            return here < there if is_descending else here > there
+
+        rows = [row for row in self._rows.items.get(oid, {}).values() if is_wanted(row)]
+        rows.sort(key=lambda row: rank(row.key), reverse=is_descending)
+        return rows[:limit]
+
+    async def find_permission(self, oid: int, identity: str) -> Permission | None:
+        return self._rows.find_permission(oid, identity)
+
+    async def list_permissions(
+        self, oid: int, start: str | None, is_descending: bool, limit: int
+    ) -> list[Permission]:
+        rows = sorted(
+            self._rows.permissions.get(oid, {}).values(),
+            key=lambda row: row.identity.encode(),
+            reverse=is_descending,
+        )
+        if start is not None:
+            edge = start.encode()
+            rows = [
+                row
+                for row in rows
+                if (row.identity.encode() < edge if is_descending else row.identity.encode() > edge)
+            ]
+        return rows[:limit]
+
+    async def read_log(self, oid: int, after_seq: int, limit: int) -> list[Event]:
+        return [event for event in self._log if event.oid == oid and event.seq > after_seq][:limit]
+
+    async def replay(self, oid: int, after_id: int, limit: int) -> list[Event] | None:
+        present = self._rows.find_object(oid)
+        events = [
+            event
+            for event in self._log
+            if event.oid == oid and event.event_id > after_id and event.type in VISIBLE
+        ]
+        if events:
+            return events[:limit] if events[0].event_id == after_id + 1 else None
+        return None if present is not None and present.event_id > after_id else []
+
+    async def snapshot(self, oid: int, after_id: int, limit: int) -> Snapshot | None:
+        present = self._rows.find_object(oid)
+        if present is None:
+            return None
+        buried = self._tombstones + [
+            _bury(event) for event in self._log if event.type is EventType.ITEM_REMOVED
+        ]
+        changed: list[Item | Tombstone] = [*self._rows.items.get(oid, {}).values(), *buried]
+        newer = [row for row in changed if row.oid == oid and row.event_id > after_id]
+        newer.sort(key=lambda row: row.event_id)
+        chosen = newer[:limit]
+        return Snapshot(
+            present,
+            [row for row in chosen if isinstance(row, Item)],
+            [row for row in chosen if isinstance(row, Tombstone)],
+            len(newer) <= limit,
+        )
+
+    async def list_due(self, now: int, limit: int) -> list[Due]:
+        due = []
+        for row in self._rows.objects.values():
+            if row.is_removed:
+                continue
+            if row.expires_at is not None and row.expires_at <= now:
+                due.append(Due(row.oid, None, row.expires_at))
+                continue
+            for item in self._rows.items.get(row.oid, {}).values():
+                if item.expires_at is not None and item.expires_at <= now:
+                    due.append(Due(row.oid, item.key, item.expires_at))
+        return sorted(due, key=lambda one: one.expires_at)[:limit]
+
+    async def list_orphans(self, limit: int) -> list[SyncObject]:
+        return [
+            row
+            for row in self._rows.objects.values()
+            if not row.is_removed and row.service_oid not in self._rows.services
+        ][:limit]
+
+    async def purge(self, limit: int) -> int:
+        deleted = 0
+        for row in [row for row in self._rows.objects.values() if row.is_removed]:
+            items = self._rows.items.get(row.oid, {})
+            for key in list(items)[: limit - deleted]:
+                del items[key]
+                deleted += 1
+            if deleted >= limit:
+                break
+            deleted += len(self._rows.permissions.pop(row.oid, {})) + 1
+            self._tombstones = [one for one in self._tombstones if one.oid != row.oid]
+            del self._rows.objects[row.oid]
+        return deleted
+
+    async def trim_log(self, before: int, tombstones_before: int, limit: int) -> int:
+        forgotten = 0
+        while forgotten < limit and self._log and self._log[0].at < before:
+            event = self._log.pop(0)
+            forgotten += 1
+            if event.type is EventType.ITEM_REMOVED and self._rows.find_object(event.oid):
+                self._tombstones.append(_bury(event))
+        kept = [one for one in self._tombstones if one.at >= tombstones_before]
+        forgotten += len(self._tombstones) - len(kept)
+        self._tombstones = kept
+        return forgotten
+
+    def statistics(self) -> StoreStatistics:
+        return StoreStatistics(self._commands, self._commands, self._refusals, 0, 0, 1, 0.0, 0, 0)
+
+    async def close(self) -> None:
+        self._is_closed = True
+
+
+def _by_place(
+    rows: Iterable[_Placed], start: Place | None, is_descending: bool, limit: int
+) -> list[_Placed]:
+    ordered = sorted(rows, key=lambda row: (row.created_at, row.oid), reverse=is_descending)
+    if start is not None:
+        ordered = [
+            row
+            for row in ordered
+            if (
+                (row.created_at, row.oid) < start
+                if is_descending
+                else (row.created_at, row.oid) > start
+            )
+        ]
+    return ordered[:limit]
+
+
+def _bury(event: Event) -> Tombstone:
+    assert event.key is not None
+    return Tombstone(event.oid, event.event_id, event.key, event.data, event.at, event.endpoint)
