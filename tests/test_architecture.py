@@ -52,7 +52,7 @@ PURE_STANDARD_MODULES = frozenset({
     "__future__", "abc", "base64", "binascii", "bisect", "collections", "copy", "dataclasses",
     "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "hmac",
     "http.HTTPStatus", "itertools", "json", "keyword", "math", "numbers", "operator", "re",
-    "string", "struct", "textwrap", "types", "typing", "unicodedata", "zlib",
+    "string", "struct", "textwrap", "types", "typing", "unicodedata", "urllib.parse", "zlib",
 })
 # fmt: on
 """What of the standard library only computes: not ``random`` or ``uuid``, chance is passed in."""
@@ -278,7 +278,8 @@ def test_a_framework_outside_the_faces_is_found(framework: str) -> None:
 # fmt: off
 OUTSIDE_WORLD = (
     "asyncio", "http.client", "io", "logging", "os", "os.path", "pathlib", "random", "secrets",
-    "selectors", "socket", "sqlite3", "subprocess", "sys", "threading", "time", "uuid",
+    "selectors", "socket", "sqlite3", "subprocess", "sys", "threading", "time",
+    "urllib.request", "uuid",
 )
 # fmt: on
 
