@@ -1,1 +1,1 @@
-"""Credentials to Identity: API keys and signed tokens."""
+"""Credentials to identities: accounts, API keys, access tokens."""
