@@ -162,11 +162,8 @@ def impurities(module: Module) -> list[str]:
     if module.room not in PURE_ROOMS:
         return []
     allowed = PURE_STANDARD_MODULES | PURE_ROOMS[module.room] | {"starlings"}
-    found = [
-        name
-        for name in imports(module)
-        if name.split(".")[0] not in allowed and name not in allowed
-    ]
+    prefixes = tuple(f"{name}." for name in allowed)
+    found = [name for name in imports(module) if not f"{name}.".startswith(prefixes)]
     for node in ast.walk(module.tree):
         match node:
             case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor() | ast.AsyncWith():
