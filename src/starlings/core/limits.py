@@ -98,10 +98,6 @@ class Limits:
     """Subscriptions of one connection. [54419]"""
     connection_requests: float | None = 500.0
     """Requests per second of one connection. [rest-api 10]"""
-    query_operators: int = 29
-    """Operators of a query: fewer than 30. [54509]"""
-    query_array_entries: int = 29
-    """Entries of an array in a query: fewer than 30. [54510]"""
     rates: Rates = field(default_factory=Rates)
 
 

@@ -1,0 +1,327 @@
+"""The embedded store: one SQLite file in the data directory.
+
+One thread writes (``writer``, by way of the ``Batcher``), several connections read (``reader``).
+``housekeeping`` holds what is done between batches: purging removed objects and trimming the log,
+in chunks that keep nobody waiting for long.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from starlings.core.commands import Command
+from starlings.core.events import VISIBLE, Event
+from starlings.core.limits import Limits
+from starlings.core.objects import Item, ItemKey, Kind, Permission, Service, SyncObject
+from starlings.core.state import Outcome
+from starlings.storage.batcher import Batcher
+from starlings.storage.sqlite import rows as r
+from starlings.storage.sqlite.database import FILE_NAME
+from starlings.storage.sqlite.housekeeping import list_due, purge, trim_log
+from starlings.storage.sqlite.reader import Reader
+from starlings.storage.sqlite.writer import Writer
+from starlings.storage.store import CommitListener, Due, Place, Snapshot, StoreStatistics
+
+__all__ = ["SqliteStore"]
+
+_CHECKPOINT_BYTES = 4 * 1024 * 1024
+"""A log of this size is given back to the database as soon as nobody waits …"""
+_CHECKPOINT_AT_ONCE_BYTES = 64 * 1024 * 1024
+"""… and one of this size between two batches, so that it stays bounded under a steady load."""
+_COMMAND_BYTES = 200
+_VISIBLE = ", ".join(str(kind.value) for kind in sorted(VISIBLE))
+
+
+class SqliteStore:
+    """Implements ``Store``. Made by ``open``."""
+
+    def __init__(self, path: Path, limits: Limits, now: Callable[[], int]) -> None:
+        self._path = path
+        self._log_path = path.with_name(path.name + "-wal")
+        self._writer = Writer(
+            path, limits, now, secrets.token_hex(8), lambda: self._log_bytes() > _CHECKPOINT_BYTES
+        )
+        self._batcher = Batcher(self._writer)
+
+    @classmethod
+    async def open(cls, directory: Path, limits: Limits, now: Callable[[], int]) -> SqliteStore:
+        """Open the store in a directory that exists, making the file if it isn't there.
+
+        The caller holds the directory's lock: two writers must not share it.
+
+        Raises:
+            DatabaseError, sqlite3.Error, OSError: It can't be opened; the message tells why.
+        """
+        store = cls(directory / FILE_NAME, limits, now)
+        await store._batcher.start()
+        store._reader = Reader(store._path)
+        return store
+
+    _reader: Reader
+
+    @property
+    def epoch(self) -> str:
+        return self._writer.epoch
+
+    @property
+    def is_writable(self) -> bool:
+        """False after the disk refused a batch, until one succeeds."""
+        return self._writer.is_writable
+
+    async def execute(self, command: Command) -> Outcome:
+        data = getattr(command, "data", None)
+        size_bytes = _COMMAND_BYTES + (0 if data is None else len(data))
+        return await self._batcher.submit(command, size_bytes)
+
+    def listen(self, listener: CommitListener) -> None:
+        self._batcher.listen(listener)
+
+    # Single rows
+
+    async def find_service(self, oid: int) -> Service | None:
+        row = self._reader.find(
+            f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE oid = ?", (_fitting(oid),)
+        )
+        return None if row is None else r.service_of(row)
+
+    async def find_default_service(self) -> Service | None:
+        row = self._reader.find(
+            f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE unique_name IS NOT NULL", ()
+        )
+        return None if row is None else r.service_of(row)
+
+    async def find_object(self, oid: int) -> SyncObject | None:
+        row = self._reader.find(
+            f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid = ? AND is_removed = 0",
+            (_fitting(oid),),
+        )
+        return None if row is None else r.object_of(row)
+
+    async def find_object_named(self, service_oid: int, kind: Kind, name: str) -> SyncObject | None:
+        row = self._reader.find(
+            f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE service_oid = ? AND kind = ?"
+            " AND unique_name = ? AND is_removed = 0",
+            (service_oid, kind, name),
+        )
+        return None if row is None else r.object_of(row)
+
+    async def find_item(self, oid: int, key: ItemKey) -> Item | None:
+        if isinstance(key, int):
+            key = _fitting(key)
+        row = self._reader.find(
+            f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ? AND key = ?", (oid, key)
+        )
+        return None if row is None else r.item_of(row)
+
+    async def find_permission(self, oid: int, identity: str) -> Permission | None:
+        row = self._reader.find(
+            f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ? AND identity = ?",
+            (oid, identity),
+        )
+        return None if row is None else r.permission_of(row)
+
+    # Pages
+
+    async def list_services(
+        self, start: Place | None, is_descending: bool, limit: int
+    ) -> list[Service]:
+        where, order = _after("(created_at, oid)", start, is_descending, "(?, ?)")
+        statement = f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE true{where} {order} LIMIT ?"
+        rows = await self._select(statement, (*(start or ()), limit))
+        return [r.service_of(row) for row in rows]
+
+    async def list_objects(
+        self,
+        service_oid: int,
+        kind: Kind,
+        start: Place | None,
+        is_descending: bool,
+        limit: int,
+        now: int,
+    ) -> list[SyncObject]:
+        where, order = _after("(created_at, oid)", start, is_descending, "(?, ?)")
+        statement = (
+            f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE service_oid = ? AND kind = ?"
+            f" AND is_removed = 0 AND (expires_at IS NULL OR expires_at > ?){where} {order} LIMIT ?"
+        )
+        values = (service_oid, kind, now, *(start or ()), limit)
+        return [r.object_of(row) for row in await self._select(statement, values)]
+
+    async def list_items(
+        self,
+        oid: int,
+        start: ItemKey | None,
+        is_inclusive: bool,
+        is_descending: bool,
+        limit: int,
+        now: int,
+    ) -> list[Item]:
+        if isinstance(start, int):
+            start = _fitting(start)
+        where, order = _after("key", start, is_descending, "?", is_inclusive)
+        statement = (
+            f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ?"
+            f" AND (expires_at IS NULL OR expires_at > ?){where} {order} LIMIT ?"
+        )
+        edge = () if start is None else (start,)
+        rows = await self._select(statement, (oid, now, *edge, limit))
+        return [r.item_of(row) for row in rows]
+
+    async def list_permissions(
+        self, oid: int, start: str | None, is_descending: bool, limit: int
+    ) -> list[Permission]:
+        where, order = _after("identity", start, is_descending, "?")
+        statement = (
+            f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ?{where} {order} LIMIT ?"
+        )
+        edge = () if start is None else (start,)
+        rows = await self._select(statement, (oid, *edge, limit))
+        return [r.permission_of(row) for row in rows]
+
+    # The log
+
+    async def read_log(self, oid: int, after_seq: int, limit: int) -> list[Event]:
+        statement = (
+            f"SELECT {r.EVENT_COLUMNS} FROM event WHERE oid = ? AND seq > ? ORDER BY seq LIMIT ?"
+        )
+        rows = await self._select(statement, (oid, after_seq, limit))
+        return [r.event_of(row) for row in rows]
+
+    async def replay(self, oid: int, after_id: int, limit: int) -> list[Event] | None:
+        def query(connection: sqlite3.Connection) -> list[Event] | None:
+            # A visible event's sequence is above its event id, so the search may begin there.
+            statement = (
+                f"SELECT {r.EVENT_COLUMNS} FROM event WHERE oid = ? AND seq > ? AND event_id > ?"
+                f" AND type IN ({_VISIBLE}) ORDER BY seq LIMIT ?"
+            )
+            rows = connection.execute(statement, (oid, after_id, after_id, limit)).fetchall()
+            if rows:
+                events = [r.event_of(row) for row in rows]
+                return events if events[0].event_id == after_id + 1 else None
+            present = connection.execute(
+                "SELECT event_id FROM object WHERE oid = ? AND is_removed = 0", (oid,)
+            ).fetchone()
+            return None if present is not None and present[0] > after_id else []
+
+        return await self._reader.run(query)
+
+    async def snapshot(self, oid: int, after_id: int, limit: int) -> Snapshot | None:
+        def query(connection: sqlite3.Connection) -> Snapshot | None:
+            row = connection.execute(
+                f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid = ? AND is_removed = 0", (oid,)
+            ).fetchone()
+            if row is None:
+                return None
+            items = connection.execute(
+                f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ? AND event_id > ?"
+                " ORDER BY event_id LIMIT ?",
+                (oid, after_id, limit + 1),
+            ).fetchall()
+            buried = connection.execute(
+                f"SELECT {r.TOMBSTONE_COLUMNS} FROM tombstone WHERE oid = ? AND event_id > ?"
+                " UNION ALL SELECT oid, event_id, key, data, at, endpoint FROM event"
+                " WHERE oid = ? AND seq > ? AND event_id > ? AND type = 7"
+                " ORDER BY event_id LIMIT ?",
+                (oid, after_id, oid, after_id, after_id, limit + 1),
+            ).fetchall()
+            changed: list[Any] = [r.item_of(row) for row in items]
+            changed += (r.tombstone_of(row) for row in buried)
+            changed.sort(key=lambda one: one.event_id)
+            chosen = changed[:limit]
+            return Snapshot(
+                r.object_of(row),
+                [one for one in chosen if isinstance(one, Item)],
+                [one for one in chosen if not isinstance(one, Item)],
+                len(changed) <= limit,
+            )
+
+        return await self._reader.run(query)
+
+    # Housekeeping
+
+    async def list_due(self, now: int, limit: int) -> list[Due]:
+        return await self._reader.run(partial(list_due, now=now, limit=limit))
+
+    async def list_orphans(self, limit: int) -> list[SyncObject]:
+        statement = (
+            f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE is_removed = 0 AND service_oid NOT IN"
+            " (SELECT oid FROM service) LIMIT ?"
+        )
+        return [r.object_of(row) for row in await self._select(statement, (limit,))]
+
+    async def purge(self, limit: int) -> int:
+        def job() -> int:
+            return self._writer.transact(
+                partial(purge, limit=limit, forget_object=self._writer.forget_object)
+            )
+
+        return cast(int, await self._batcher.run(job))
+
+    async def trim_log(self, before: int, tombstones_before: int, limit: int) -> int:
+        def job() -> int:
+            return self._writer.transact(
+                partial(trim_log, before=before, tombstones_before=tombstones_before, limit=limit)
+            )
+
+        return cast(int, await self._batcher.run(job))
+
+    async def checkpoint_if_large(self) -> bool:
+        """Under a steady load the writer never rests: copy a large log between two batches."""
+        if self._log_bytes() < _CHECKPOINT_AT_ONCE_BYTES:
+            return False
+        await self._batcher.run(self._writer.checkpoint)
+        return True
+
+    def statistics(self) -> StoreStatistics:
+        counted = self._batcher.statistics()
+        return StoreStatistics(
+            counted.commits,
+            counted.commands,
+            self._writer.refusals,
+            self._writer.faults,
+            counted.waiting,
+            counted.largest_batch,
+            self._writer.commit_seconds,
+            _size_of(self._path),
+            self._log_bytes(),
+        )
+
+    async def close(self) -> None:
+        await self._batcher.close()
+        self._reader.close()
+
+    async def _select(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        return await self._reader.run(
+            lambda connection: connection.execute(statement, values).fetchall()
+        )
+
+    def _log_bytes(self) -> int:
+        return _size_of(self._log_path)
+
+
+def _after(
+    column: str, start: object, is_descending: bool, places: str, is_inclusive: bool = False
+) -> tuple[str, str]:
+    """The condition and the order of a page that starts at or after ``start`` in a direction."""
+    sign = ("<" if is_descending else ">") + ("=" if is_inclusive else "")
+    where = "" if start is None else f" AND {column} {sign} {places}"
+    word = " DESC" if is_descending else ""
+    columns = column.strip("()").split(", ")
+    return where, "ORDER BY " + ", ".join(f"{name}{word}" for name in columns)
+
+
+def _fitting(number: int) -> int:
+    """A whole number that SQLite can compare with: those past 63 bits can't be stored anyway."""
+    return min(number, (1 << 63) - 1)
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

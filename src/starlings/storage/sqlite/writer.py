@@ -1,0 +1,371 @@
+"""The writing thread's side of the SQLite store: batches of commands as transactions.
+
+A batch: load ahead what its commands name, decide each in order on the working set, write the
+changed rows, commit. The commit syncs the write-ahead log to disk (``synchronous=FULL``) before it
+returns; only then are outcomes handed out.
+
+What can go wrong, and what is done: the disk is full or read-only, or another process holds the
+lock: the transaction is rolled back, every command of the batch gets a fault, the next batch tries
+anew. A row that can't be written for another reason: the batch is rolled back and each command is
+tried alone, so that one can't harm its neighbours.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from starlings.core.commands import Command, CreateObject
+from starlings.core.decide import decide
+from starlings.core.errors import Fault, IdTaken, Reason, Refusal
+from starlings.core.limits import Limits
+from starlings.core.objects import Item, ItemKey, Kind, ObjectRef, Permission, Service, SyncObject
+from starlings.core.sids import is_sid, oid_of
+from starlings.core.state import Outcome
+from starlings.storage.batcher import Results
+from starlings.storage.sqlite import rows as r
+from starlings.storage.sqlite.database import migrate, open_writer
+from starlings.storage.store import Batch
+from starlings.storage.working_set import Changes, WorkingSet
+
+__all__ = ["Writer"]
+
+logger = logging.getLogger("starlings.storage")
+
+_MEMORY_BYTES = 64 * 1024 * 1024
+
+_put_objects = r.Insert(
+    "object",
+    r.OBJECT_COLUMNS,
+    " ON CONFLICT (oid) DO UPDATE SET data = excluded.data, seq = excluded.seq,"
+    " event_id = excluded.event_id, next_index = excluded.next_index,"
+    " item_count = excluded.item_count, updated_at = excluded.updated_at",
+)
+_CHANGE_OBJECT = (
+    "UPDATE object SET data = ?, seq = ?, event_id = ?, next_index = ?, item_count = ?,"
+    " updated_at = ?, expires_at = ?, is_removed = ? WHERE oid = ?"
+)
+_put_items = r.Insert(
+    "item",
+    r.ITEM_COLUMNS,
+    " ON CONFLICT (oid, key) DO UPDATE SET data = excluded.data, event_id = excluded.event_id,"
+    " added_id = excluded.added_id, created_at = excluded.created_at,"
+    " updated_at = excluded.updated_at, expires_at = excluded.expires_at,"
+    " created_by = excluded.created_by",
+)
+_put_events = r.Insert("event", r.EVENT_COLUMNS)
+_PUT_PERMISSION = f"INSERT OR REPLACE INTO permission ({r.PERMISSION_COLUMNS}) VALUES (?,?,?,?,?)"
+_PUT_SERVICE = (
+    f"INSERT OR REPLACE INTO service ({r.SERVICE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
+_LOAD_CHUNKS = (64, 8, 1)
+_LOAD_OBJECTS = {
+    size: f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid IN ({', '.join('?' * size)})"
+    for size in _LOAD_CHUNKS
+}
+_LOAD_ITEMS = {
+    size: f"SELECT {r.ITEM_COLUMNS} FROM item WHERE (oid, key) IN"
+    f" (VALUES {', '.join(['(?, ?)'] * size)})"
+    for size in _LOAD_CHUNKS
+}
+
+
+class Writer:
+    """Implements ``Committer`` and, for the working set, ``Rows``. Lives in the writing thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits,
+        now: Callable[[], int],
+        new_epoch: str,
+        is_checkpoint_due: Callable[[], bool],
+    ) -> None:
+        self._path = path
+        self._limits = limits
+        self._now = now
+        self._new_epoch = new_epoch
+        self._is_checkpoint_due = is_checkpoint_due
+        self._working_set = WorkingSet(self, _MEMORY_BYTES)
+        self.epoch = ""
+        self.refusals = 0
+        self.faults = 0
+        self.commit_seconds = 0.0
+        self.is_writable = True
+        """False after a batch that the disk refused, until one succeeds."""
+
+    # Committer
+
+    def open(self) -> None:
+        self._connection = open_writer(self._path)
+        migrate(self._connection, self._new_epoch)
+        epoch = self._select_one("SELECT value FROM meta WHERE name = 'epoch'", ())
+        assert epoch is not None  # the first migration wrote it
+        self.epoch = str(epoch[0])
+        newest = self._select_one("SELECT at FROM event ORDER BY id DESC LIMIT 1", ())
+        self._last_at: int = newest[0] if newest else 0
+
+    def commit(self, commands: Sequence[Command]) -> Results:
+        try:
+            return self._commit(commands)
+        except sqlite3.OperationalError as error:
+            self.faults += len(commands)
+            if self.is_writable:
+                logger.error("The store can't write error=%s", error)
+            self.is_writable = False
+            raise Fault(Reason.UNAVAILABLE, "The store can't write at the moment") from error
+        except Exception:
+            if len(commands) == 1:
+                self.faults += 1
+                raise
+            logger.warning("A batch is split after an error commands=%d", len(commands))
+        alone = [self._commit_alone(command) for command in commands]
+        return Results(
+            [results.outcomes[0] for results in alone],
+            Batch(
+                [committed for results in alone for committed in results.batch.events],
+                [changed for results in alone for changed in results.batch.services],
+            ),
+        )
+
+    def rest(self) -> None:
+        """Give the log's pages back to the database while nobody waits."""
+        if self._is_checkpoint_due():
+            self.checkpoint()
+
+    def close(self) -> None:
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            logger.warning("The log was not truncated at the end error=%s", error)
+        self._connection.close()
+
+    # Jobs between batches
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the database as far as no reader is in the way."""
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def transact(self, job: Callable[[sqlite3.Connection], int]) -> int:
+        """Run a job in a transaction of its own. Raises Fault UNAVAILABLE: not committed."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            answer = job(self._connection)
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.OperationalError):
+                raise Fault(Reason.UNAVAILABLE, "The store can't write at the moment") from error
+            raise
+        return answer
+
+    def forget_object(self, oid: int) -> None:
+        self._working_set.forget_object(oid)
+
+    # One batch
+
+    def _commit_alone(self, command: Command) -> Results:
+        try:
+            return self._commit((command,))
+        except sqlite3.OperationalError:
+            logger.exception("The store can't write")
+            failed = Fault(Reason.UNAVAILABLE, "The store can't write at the moment")
+        except Exception:
+            logger.exception("A command failed type=%s", type(command).__name__)
+            failed = Fault(Reason.INTERNAL_FAULT)
+        self.faults += 1
+        return Results([failed], Batch((), ()))
+
+    def _commit(self, commands: Sequence[Command]) -> Results:
+        started = time.perf_counter()
+        working_set = self._working_set
+        refusals = 0
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._load_ahead(commands)
+            now = self._last_at = max(self._last_at, self._now())
+            outcomes: list[Outcome | Exception] = []
+            for command in commands:
+                try:
+                    decision = decide(working_set, command, now, self._limits)
+                except (Refusal, IdTaken) as refusal:
+                    refusals += 1
+                    outcomes.append(refusal)
+                else:
+                    working_set.apply(decision)
+                    outcomes.append(decision.outcome)
+            batch = Batch(working_set.committed, working_set.service_changes())
+            if batch.events or batch.services:
+                self._write(working_set.changes())
+                self._connection.execute("COMMIT")
+            else:
+                self._connection.execute("ROLLBACK")  # nothing was changed: nothing to sync
+        except BaseException:
+            self._roll_back()
+            working_set.forget()
+            raise
+        working_set.keep()
+        self.refusals += refusals
+        self.is_writable = True
+        self.commit_seconds += time.perf_counter() - started
+        return Results(outcomes, batch)
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                logger.error("A transaction could not be rolled back error=%s", error)
+
+    def _write(self, changes: Changes) -> None:
+        connection = self._connection
+        plain = []
+        for before, after in changes.objects:
+            if before is not None and (after.is_removed or before.expires_at != after.expires_at):
+                connection.execute(
+                    _CHANGE_OBJECT,
+                    (
+                        after.data,
+                        after.seq,
+                        after.event_id,
+                        after.next_index,
+                        after.item_count,
+                        after.updated_at,
+                        after.expires_at,
+                        after.is_removed,
+                        after.oid,
+                    ),
+                )
+            else:
+                plain.append(after)
+        _put_objects.run(connection, plain)
+        if changes.dropped_items:
+            connection.executemany(
+                "DELETE FROM item WHERE oid = ? AND key = ?", changes.dropped_items
+            )
+        _put_items.run(connection, changes.items)
+        if changes.dropped_permissions:
+            connection.executemany(
+                "DELETE FROM permission WHERE oid = ? AND identity = ?",
+                changes.dropped_permissions,
+            )
+        if changes.permissions:
+            connection.executemany(_PUT_PERMISSION, changes.permissions)
+        for oid in changes.dropped_services:
+            connection.execute("DELETE FROM service WHERE oid = ?", (oid,))
+        if changes.services:
+            connection.executemany(_PUT_SERVICE, changes.services)
+        _put_events.run(connection, changes.events)
+
+    # Loading
+
+    def _load_ahead(self, commands: Sequence[Command]) -> None:
+        """Read the objects and items that the commands name, many with one statement."""
+        working_set = self._working_set
+        oids: dict[int, None] = {}
+        for command in commands:
+            ref = getattr(command, "ref", None)
+            if ref is None:
+                oid = command.oid if isinstance(command, CreateObject) else None
+            else:
+                oid = oid_of(ref.name) if is_sid(ref.name) else None
+            if oid is not None and oid < 1 << 63 and not working_set.knows_object(oid):
+                oids[oid] = None
+        if oids:
+            found = self._select_chunks(_LOAD_OBJECTS, [(oid,) for oid in oids])
+            for row in found:
+                working_set.know_object(r.object_of(row))
+                oids.pop(row[0], None)
+            for oid in oids:
+                working_set.know_no_object(oid)
+        places: dict[tuple[int, ItemKey], None] = {}
+        for command in commands:
+            key = getattr(command, "key", None)
+            ref = getattr(command, "ref", None)
+            if key is None or ref is None:
+                continue
+            oid = self._find_oid(ref)
+            if oid is not None and not working_set.knows_item((oid, key)):
+                places[oid, key] = None
+        if places:
+            for row in self._select_chunks(_LOAD_ITEMS, list(places)):
+                item = r.item_of(row)
+                place = (item.oid, item.key)
+                places.pop(place, None)
+                working_set.know_item(place, item)
+            for place in places:
+                working_set.know_item(place, None)
+
+    def _find_oid(self, ref: ObjectRef) -> int | None:
+        if is_sid(ref.name):
+            oid = oid_of(ref.name)
+            return oid if oid < 1 << 63 else None
+        return self._working_set.find_known_oid(ref.service_oid, ref.kind, ref.name)
+
+    def _select_chunks(
+        self, statements: dict[int, str], keys: Sequence[tuple[Any, ...]]
+    ) -> list[tuple[Any, ...]]:
+        """Rows of many keys; a chunk that isn't full repeats its last key."""
+        found: list[tuple[Any, ...]] = []
+        start = 0
+        while start < len(keys):
+            left = len(keys) - start
+            size = 64 if left > 8 else 8 if left > 1 else 1
+            chunk = list(keys[start : start + size])
+            chunk += [chunk[-1]] * (size - len(chunk))
+            values = [value for key in chunk for value in key]
+            found += self._connection.execute(statements[size], values).fetchall()
+            start += size
+        return found
+
+    def _select_one(self, statement: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
+        return row
+
+    # Rows
+
+    def load_service(self, oid: int) -> Service | None:
+        row = self._select_one(f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE oid = ?", (oid,))
+        return None if row is None else r.service_of(row)
+
+    def load_default_service(self) -> Service | None:
+        row = self._select_one(
+            f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE unique_name IS NOT NULL", ()
+        )
+        return None if row is None else r.service_of(row)
+
+    def count_services(self) -> int:
+        row = self._select_one("SELECT count(*) FROM service WHERE unique_name IS NULL", ())
+        assert row is not None
+        return int(row[0])
+
+    def load_object(self, oid: int) -> SyncObject | None:
+        if oid >= 1 << 63:  # a SID that we never minted
+            return None
+        row = self._select_one(f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid = ?", (oid,))
+        return None if row is None else r.object_of(row)
+
+    def load_object_named(self, service_oid: int, kind: Kind, name: str) -> SyncObject | None:
+        row = self._select_one(
+            f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE service_oid = ? AND kind = ?"
+            " AND unique_name = ? AND is_removed = 0",
+            (service_oid, kind, name),
+        )
+        return None if row is None else r.object_of(row)
+
+    def load_item(self, oid: int, key: ItemKey) -> Item | None:
+        row = self._select_one(
+            f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ? AND key = ?", (oid, key)
+        )
+        return None if row is None else r.item_of(row)
+
+    def load_permission(self, oid: int, identity: str) -> Permission | None:
+        row = self._select_one(
+            f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ? AND identity = ?",
+            (oid, identity),
+        )
+        return None if row is None else r.permission_of(row)
