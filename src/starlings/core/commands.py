@@ -213,7 +213,7 @@ class RemovePermission:
 
 @dataclass(frozen=True, slots=True)
 class ExpireObject:
-    """Remove an object whose time is up; changes nothing unless it still is."""
+    """Remove an object whose time is up, or whose service is gone; else change nothing."""
 
     oid: int
 

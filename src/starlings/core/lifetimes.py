@@ -68,9 +68,14 @@ def remove_object(state: State, command: RemoveObject, now: int) -> Decision:
 
 
 def expire_object(state: State, command: ExpireObject, now: int) -> Decision:
-    """Remove an object whose time is up, exactly once: a second sweep finds nothing due."""
+    """Remove an object whose time is up, or whose service is gone, exactly once.
+
+    A second sweep finds nothing due.
+    """
     target = state.find_object(command.oid)
-    if target is None or target.expires_at is None or target.expires_at > now:
+    if target is None:
+        return _NOTHING_DUE
+    if target.is_live(now) and state.find_service(target.service_oid) is not None:
         return _NOTHING_DUE
     removed, event = removal(target, Actor(SYSTEM), None, now)
     return Decision((removed,), ((removed, event),), ObjectOutcome(removed, event))

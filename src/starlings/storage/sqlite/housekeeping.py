@@ -13,7 +13,7 @@ __all__ = ["list_due", "purge", "trim_log"]
 
 
 def list_due(connection: sqlite3.Connection, now: int, limit: int) -> list[Due]:
-    """What expired by ``now``, longest ago first. Items go with their object, if that is due too."""
+    """What expired by ``now``, longest ago first. Items of a due object go with it."""
     objects = connection.execute(
         "SELECT oid, NULL, expires_at FROM object"
         " WHERE expires_at IS NOT NULL AND is_removed = 0 AND expires_at <= ?"

@@ -1,0 +1,92 @@
+"""What a node does on its own, in the background: expire, purge, trim.
+
+Three loops, each of its own pace. Reads hide what has expired at the very moment; the sweep only
+makes it final: each object and item is removed by a command like any other, exactly once, so
+subscribers hear of it as of a removal. Whatever a loop can't do now (disk full) it tries again at
+its next turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from starlings.core.commands import ExpireItem, ExpireObject
+from starlings.core.errors import Fault, Refusal
+from starlings.node.clock import Sources
+from starlings.storage.store import Store
+
+__all__ = ["Retention", "Upkeep"]
+
+logger = logging.getLogger("starlings.node")
+
+SWEEP_SECONDS = 0.5
+"""How long something expired may wait for its removal event, when the sweep is not behind."""
+_SWEEP_ENTRIES = 500
+_PURGE_ROWS = 1_000
+"""Deleted in one transaction: a few milliseconds in which writers wait."""
+_TRIM_ROWS = 2_000
+_IDLE_SECONDS = 5.0
+
+
+class Retention(NamedTuple):
+    """How long history is kept, in seconds."""
+
+    log_seconds: float
+    tombstone_seconds: float
+
+
+class Upkeep:
+    """The loops of one node. ``run`` runs until it is cancelled."""
+
+    def __init__(self, store: Store, sources: Sources, retention: Retention) -> None:
+        self._store = store
+        self._sources = sources
+        self._retention = retention
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self.sweep, SWEEP_SECONDS), name="sweep")
+            group.create_task(self._repeat(self.purge, _IDLE_SECONDS), name="purge")
+            group.create_task(self._repeat(self.trim, _IDLE_SECONDS), name="trim")
+
+    async def sweep(self) -> int:
+        """Remove what has expired, and the objects of removed services; how many there were."""
+        due = await self._store.list_due(self._sources.now(), _SWEEP_ENTRIES)
+        for one in due:
+            if one.key is None:
+                await self._store.execute(ExpireObject(one.oid))
+            else:
+                await self._store.execute(ExpireItem(one.oid, one.key))
+        return len(due)
+
+    async def purge(self) -> int:
+        """Delete a chunk of what was removed; how many rows."""
+        orphans = await self._store.list_orphans(_SWEEP_ENTRIES)
+        for one in orphans:
+            await self._store.execute(ExpireObject(one.oid))
+        return len(orphans) + await self._store.purge(_PURGE_ROWS)
+
+    async def trim(self) -> int:
+        """Forget a chunk of the log that is past its retention; how many rows."""
+        now = self._sources.now()
+        return await self._store.trim_log(
+            now - int(self._retention.log_seconds * 1000),
+            now - int(self._retention.tombstone_seconds * 1000),
+            _TRIM_ROWS,
+        )
+
+    async def _repeat(self, step: Callable[[], Awaitable[int]], pause_seconds: float) -> None:
+        """Take steps as long as there is something to do, with a pause whenever there isn't."""
+        while True:
+            try:
+                done = await step()
+            except (Fault, Refusal) as error:
+                logger.warning("Upkeep will try again step=%s error=%s", step.__name__, error)
+                done = 0
+            if done == 0:
+                await asyncio.sleep(pause_seconds)
+            else:
+                await asyncio.sleep(0)
