@@ -1,0 +1,151 @@
+"""One request on its way through a handler, and its body, read within a bound and a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from starlette.types import Message, Receive
+
+from starlings.core.errors import Reason, Refusal
+from starlings.core.objects import SYSTEM, Actor, Kind, ObjectRef, Service
+from starlings.core.rules import parse_if_match
+from starlings.node.node import Node
+from starlings.rest.forms import Form, parse_form
+
+__all__ = ["DEFAULT_BOUNDS", "REST_ACTOR", "BodyBounds", "ClientGone", "Request"]
+
+
+class BodyBounds(NamedTuple):
+    """How much of a body is read, and for how long it is waited."""
+
+    most_bytes: int = 128 * 1024
+    """16 KiB of data are 48 KiB with every byte escaped for the form, 128 KiB with JSON escapes."""
+    seconds: float = 10.0
+
+
+DEFAULT_BOUNDS = BodyBounds()
+
+
+REST_ACTOR = Actor(SYSTEM)
+"""Who acts in every request of this face: no permission binds it. [rest-api 6]"""
+
+_FORM_TYPE = b"application/x-www-form-urlencoded"
+
+
+class ClientGone(Exception):
+    """The caller hung up: nobody waits for an answer."""
+
+
+class Request:
+    """What a handler needs to know of a request."""
+
+    __slots__ = (
+        "_bounds",
+        "_receive",
+        "account_sid",
+        "base_url",
+        "headers",
+        "node",
+        "query",
+        "raw_path",
+        "request_id",
+        "target",
+    )
+
+    def __init__(
+        self,
+        node: Node,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        raw_path: bytes,
+        query: bytes,
+        base_url: str,
+        account_sid: str,
+        request_id: str,
+        bounds: BodyBounds,
+    ) -> None:
+        self.node = node
+        self.headers = headers
+        self.raw_path = raw_path
+        self.query = query
+        self.base_url = base_url
+        self.account_sid = account_sid
+        self.request_id = request_id
+        self.target: ObjectRef | None = None
+        """What the path names. That it is missing is told before what is wrong with the request."""
+        self._receive = receive
+        self._bounds = bounds
+
+    def aim(self, service: Service, kind: Kind, name: str) -> ObjectRef:
+        """The object that the path names; remembered as ``target``."""
+        self.target = ref = ObjectRef(service.oid, kind, name)
+        return ref
+
+    def get_if_match(self) -> str | None:
+        """The condition, or None. Raises Refusal BAD_IF_MATCH. [rest-api 3]"""
+        value = self.headers.get(b"if-match")
+        return None if value is None else parse_if_match(value.decode("latin-1"))
+
+    async def read_form(self) -> Form:
+        """The parameters in the body.
+
+        Raises:
+            Refusal: BAD_PARAMETER (not a form), BODY_TOO_LARGE, REQUEST_TIMEOUT.
+            ClientGone: It hung up before the end of the body.
+        """
+        body = await self._read_body()
+        if not body:
+            return {}
+        content_type = self.headers.get(b"content-type", _FORM_TYPE)
+        if content_type != _FORM_TYPE and (
+            content_type.partition(b";")[0].strip().lower() != _FORM_TYPE
+        ):
+            raise Refusal(
+                Reason.BAD_PARAMETER,
+                "Invalid Content-Type: expected application/x-www-form-urlencoded",
+            )
+        return parse_form(body)
+
+    async def _read_body(self) -> bytes:
+        length = self.headers.get(b"content-length")
+        if length is not None:
+            if length == b"0":
+                return b""
+            if not length.isdigit() or len(length) > 9 or int(length) > self._bounds.most_bytes:
+                raise self._too_large()
+        try:
+            async with asyncio.timeout(self._bounds.seconds):
+                message = await self._receive()
+                if message["type"] == "http.request" and not message.get("more_body"):
+                    body: bytes = message.get("body", b"")
+                else:
+                    body = await self._receive_rest(message)
+        except TimeoutError as error:
+            raise Refusal(
+                Reason.REQUEST_TIMEOUT,
+                f"The body did not arrive within {self._bounds.seconds:g} seconds",
+            ) from error
+        if len(body) > self._bounds.most_bytes:
+            raise self._too_large()
+        return body
+
+    async def _receive_rest(self, message: Message) -> bytes:
+        """A body that comes in several parts, of which ``message`` is the first."""
+        body = bytearray()
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            body += message.get("body", b"")
+            if len(body) > self._bounds.most_bytes:
+                raise self._too_large()
+            if not message.get("more_body"):
+                return bytes(body)
+            message = await self._receive()
+
+    def _too_large(self) -> Refusal:
+        return Refusal(
+            Reason.BODY_TOO_LARGE,
+            f"Request body too large: at most {self._bounds.most_bytes} bytes are allowed",
+        )
