@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from starlings.auth.sealing import Sealer, SealingError
-from starlings.core.credentials import Account, ApiKey
+from starlings.core.credentials import Account, ApiKey, CredentialsUnreadable
 
 __all__ = [
     "REFRESH_SECONDS",
     "CredentialSource",
-    "CredentialsUnreadable",
     "Keyring",
     "KeyringStatistics",
     "LiveAccount",
@@ -31,10 +30,6 @@ REFRESH_SECONDS = 0.5
 """How long a change of credentials may go unnoticed."""
 
 logger = logging.getLogger("starlings.auth")
-
-
-class CredentialsUnreadable(Exception):
-    """The source can't be read now (locked, disk error); asking again may help."""
 
 
 class CredentialSource(Protocol):

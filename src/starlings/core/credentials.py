@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-__all__ = ["Account", "ApiKey", "is_account_sid", "is_api_key_sid"]
+__all__ = ["Account", "ApiKey", "CredentialsUnreadable", "is_account_sid", "is_api_key_sid"]
 
 _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _API_KEY_SID = re.compile(r"SK[0-9a-fA-F]{32}")
+
+
+class CredentialsUnreadable(Exception):
+    """Where credentials are kept can't be read now (locked, disk error); asking again may help."""
 
 
 @dataclass(frozen=True, slots=True)

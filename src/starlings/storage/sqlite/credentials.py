@@ -1,8 +1,9 @@
 """Accounts and API keys in the database, over a small connection of their own.
 
-Synchronous on purpose: the command line uses it without an event loop, beside a running server. WAL lets it read while the
-server writes; for its own rare writes it waits until the server's batch has committed. Every change moves a version number,
-so that a server notices with one cheap query. [starlings.auth.keyring]
+Synchronous on purpose: the command line uses it without an event loop, beside a running server. WAL
+lets it read while the server writes; for its own rare writes it waits until the server's batch has
+committed. Every change moves a version number, so that a server notices with one cheap query.
+[starlings.auth.keyring]
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _MOVE_VERSION = """
 
 
 class CredentialStore:
-    """Credentials of one database, which must have been made before. Used by one thread at a time."""
+    """Credentials of one database, which must have been made before. Used by one thread at a
+    time.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -104,7 +107,9 @@ class CredentialStore:
             )
 
     def revoke_key(self, sid: str, at: int) -> bool:
-        """Revoke a key for good; ``at`` in milliseconds since 1970. False if no key of this SID is good."""
+        """Revoke a key for good; ``at`` in milliseconds since 1970. False if no key of this SID is
+        good.
+        """
         with self._changing():
             changed = self._connection.execute(
                 "UPDATE api_key SET revoked_at = ? WHERE sid = ? AND revoked_at IS NULL", (at, sid)

@@ -1,7 +1,7 @@
 """One server process for one data directory.
 
-An advisory lock (``flock``) on DIR/lock, given back by the kernel when the process ends, however it ends. The file stays; what is
-written in it only tells a human who holds the lock.
+An advisory lock (``flock``) on DIR/lock, given back by the kernel when the process ends, however it
+ends. The file stays; what is written in it only tells a human who holds the lock.
 """
 
 from __future__ import annotations

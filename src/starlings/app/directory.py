@@ -1,0 +1,121 @@
+"""The data directory: what is where, and how its parts are opened.
+
+``starlings.db`` is the database, ``lock`` says that a server runs, ``secret.key`` opens the secrets
+in the database, and ``credentials.json`` shows the credentials that were made at the first start.
+The last two are for the owner's eyes only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from starlings.app.errors import OperatorError
+from starlings.auth.sealing import Sealer, SealingError
+from starlings.core.credentials import CredentialsUnreadable
+from starlings.storage.sqlite.credentials import CredentialStore
+from starlings.storage.sqlite.lock import DirectoryInUse, DirectoryLock
+
+__all__ = ["DataDirectory", "write_private"]
+
+
+class DataDirectory:
+    """One data directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = path / "starlings.db"
+        self.secret_key = path / "secret.key"
+        self.credentials = path / "credentials.json"
+
+    def make(self) -> None:
+        """Make the directory unless it is there, and see that it can be written.
+
+        Raises:
+            OperatorError: It can't be made, isn't a directory, or can't be written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise OperatorError(f"The data directory {self.path} can't be made: {error}") from error
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise OperatorError(f"The data directory {self.path} can't be written")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from this directory for as long as the context is entered.
+
+        Raises:
+            OperatorError: Another process has it.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(DirectoryLock(self.path))
+            except DirectoryInUse as error:
+                raise OperatorError(str(error)) from error
+            except OSError as error:
+                raise OperatorError(f"{self.path} can't be locked: {error}") from error
+            yield
+
+    def open_credentials(self, *, is_read_only: bool = False) -> CredentialStore:
+        """The accounts and keys of the database; the caller closes the store.
+
+        Raises:
+            OperatorError: There is no database, or it can't be read.
+        """
+        if not self.database.exists():
+            raise OperatorError(
+                f"There is no database in {self.path}:"
+                f" start `starlings serve --data {self.path}` once"
+            )
+        try:
+            return CredentialStore.open(self.database, is_read_only=is_read_only)
+        except CredentialsUnreadable as error:
+            raise OperatorError(str(error)) from error
+
+    def open_sealer(self, key: str | None, *, may_make_key: bool = False) -> Sealer:
+        """What opens the secrets of this directory's database.
+
+        Args:
+            key: The key given by the operator; None to use the file ``secret.key``.
+            may_make_key: Make a new key if there is no file. Only for a database that holds no
+                secrets yet.
+
+        Raises:
+            OperatorError: No key, or one that isn't a key.
+        """
+        try:
+            if key is not None:
+                return Sealer.from_text(key)
+            if not self.secret_key.exists() and may_make_key:
+                write_private(self.secret_key, Sealer.make_key_text() + "\n")
+            return Sealer.from_text(self.secret_key.read_text(encoding="ascii"))
+        except FileNotFoundError as error:
+            raise OperatorError(
+                f"{self.secret_key} is missing: put it back, or set STARLINGS_SECRET_KEY."
+                " Without it the secrets in the database can't be opened"
+            ) from error
+        except SealingError as error:
+            where = self.secret_key if key is None else "STARLINGS_SECRET_KEY"
+            raise OperatorError(f"{where} can't be used: {error}") from error
+        except (OSError, ValueError) as error:
+            raise OperatorError(f"{self.secret_key} can't be used: {error}") from error
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, durably, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(file, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,92 @@
+"""The table of figures: which count of which room is shown under which name at ``/metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from starlings.app.metrics import Figure
+from starlings.auth.basic import BasicAuthenticator
+from starlings.auth.keyring import Keyring
+from starlings.rest.app import RestApp
+from starlings.storage.store import Store
+from starlings.ws.http import BoundedHttpServer
+
+__all__ = ["list_figures"]
+
+
+def list_figures(
+    store: Store,
+    rest: RestApp,
+    http: BoundedHttpServer,
+    authenticator: BasicAuthenticator,
+    keyring: Keyring,
+) -> list[Figure]:
+    """Every figure but the answers by route, which ``Metrics`` shows itself."""
+    figures: list[Figure] = []
+
+    def show(
+        name: str, kind: Literal["counter", "gauge"], sentence: str, read: Callable[[], float]
+    ) -> None:
+        figures.append(Figure(f"starlings_{name}", kind, sentence, read))
+
+    def stored(field: str) -> Callable[[], float]:
+        return lambda: float(getattr(store.statistics(), field))
+
+    show("store_commits", "counter", "Transactions made durable.", stored("commits"))
+    show("store_commands", "counter", "Commands carried out or refused.", stored("commands"))
+    show("store_refusals", "counter", "Commands refused by a rule.", stored("refusals"))
+    show("store_faults", "counter", "Commands that the store failed.", stored("faults"))
+    show("store_waiting", "gauge", "Commands that wait for a transaction.", stored("waiting"))
+    show(
+        "store_largest_batch",
+        "gauge",
+        "Most commands of one transaction since the start.",
+        stored("largest_batch"),
+    )
+    show(
+        "store_commit_seconds",
+        "counter",
+        "Time spent on commits, the sync to disk included.",
+        stored("commit_seconds"),
+    )
+    show("store_database_bytes", "gauge", "Size of the database.", stored("database_bytes"))
+    show("store_log_bytes", "gauge", "Size of the write-ahead log.", stored("log_bytes"))
+    show(
+        "rest_requests_in_progress",
+        "gauge",
+        "REST requests that wait for their answer.",
+        lambda: rest.statistics().concurrent,
+    )
+    show(
+        "rest_seconds",
+        "counter",
+        "Time spent on answered REST requests.",
+        lambda: rest.statistics().seconds,
+    )
+    show(
+        "http_connections",
+        "gauge",
+        "Open TCP connections, WebSockets included.",
+        lambda: http.statistics().open_connections,
+    )
+    show(
+        "http_refused",
+        "counter",
+        "Requests and connections ended for breaking a bound or the syntax of HTTP.",
+        lambda: sum(http.statistics().refused.values()),
+    )
+    show(
+        "auth_failures",
+        "counter",
+        "Log-ins with wrong credentials.",
+        lambda: authenticator.statistics().failures,
+    )
+    show(
+        "auth_limited",
+        "counter",
+        "Failed log-ins answered with 429.",
+        lambda: authenticator.statistics().limited,
+    )
+    show("auth_keys", "gauge", "API keys that are good.", lambda: keyring.statistics().keys)
+    return figures

@@ -1,0 +1,111 @@
+"""uvicorn as the server of the port: a socket opened beforehand, our own signals, one line when
+ready.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from starlings.app.errors import OperatorError
+from starlings.settings import Settings
+from starlings.ws.http import BoundedHttpServer
+
+__all__ = ["ListeningServer", "make_config", "open_listener", "print_address"]
+
+_BACKLOG = 2048
+_KEEP_ALIVE_SECONDS = 75
+
+
+class ListeningServer(uvicorn.Server):
+    """uvicorn's server without its signal handlers: whoever runs it calls ``stop``."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    def stop(self) -> None:
+        """Accept no more, finish what runs; at the second call, don't wait for it."""
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+
+
+def make_config(app: ASGIApp, http: BoundedHttpServer, settings: Settings) -> uvicorn.Config:
+    """uvicorn's settings; everything that it could log or add is switched off.
+
+    Raises:
+        OperatorError: The certificate or its key can't be used.
+    """
+    config = uvicorn.Config(
+        app,
+        http=http,  # type: ignore[arg-type]  # called like the class that uvicorn expects
+        ws="none",
+        loop="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(settings.drain),
+        ssl_certfile=settings.ssl_certfile,
+        ssl_keyfile=settings.ssl_keyfile,
+    )
+    try:
+        config.load()
+    except OSError as error:
+        raise OperatorError(
+            f"The certificate {settings.ssl_certfile} or its key can't be used: {error}"
+        ) from error
+    return config
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A socket that listens; the first address of a name is taken.
+
+    Raises:
+        OperatorError: The port is taken, the address isn't ours, the name isn't known.
+    """
+    listener = None
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except (OSError, UnicodeError) as error:
+        if listener is not None:
+            listener.close()
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise OperatorError(f"Can't listen on {host} port {port}: {reason}") from error
+    return listener
+
+
+def print_address(listener: socket.socket, is_secure: bool) -> None:
+    """The one line on stdout, for people and for programs that start a server."""
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"Listening on {'https' if is_secure else 'http'}://{shown}:{port}\n")
+    sys.stdout.flush()

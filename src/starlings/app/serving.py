@@ -1,0 +1,174 @@
+"""A server from start to end.
+
+Start: take the data directory, open the store (its migrations run), see that there are credentials,
+read them, bind the port, say so. End, on SIGTERM or SIGINT: answer 503 to ``/readyz``, accept no
+more, finish what runs, close the store, give the directory back. A second signal doesn't wait for
+requests; the store is still closed properly.
+
+All tasks are in one group that ``_serve`` owns: if one of them fails, the server ends rather than
+limp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import sqlite3
+from collections.abc import Iterator
+from functools import partial
+
+import uvloop
+
+from starlings import __version__
+from starlings.app.directory import DataDirectory
+from starlings.app.errors import OperatorError
+from starlings.app.figures import list_figures
+from starlings.app.first_start import ensure_credentials
+from starlings.app.health import Health
+from starlings.app.listening import ListeningServer, make_config, open_listener, print_address
+from starlings.app.metrics import Metrics, RequestCounter
+from starlings.app.site import Site
+from starlings.auth.basic import BasicAuthenticator
+from starlings.auth.keyring import Keyring
+from starlings.auth.sealing import SealingError
+from starlings.core.credentials import CredentialsUnreadable
+from starlings.core.errors import Fault
+from starlings.node.clock import SYSTEM_SOURCES
+from starlings.node.node import Node
+from starlings.node.upkeep import Retention, Upkeep
+from starlings.rest.app import RestApp
+from starlings.settings import Settings
+from starlings.storage.sqlite.credentials import CredentialStore
+from starlings.storage.sqlite.database import DatabaseError
+from starlings.storage.sqlite.store import SqliteStore
+from starlings.ws.http import BoundedHttpServer
+
+__all__ = ["run_server"]
+
+logger = logging.getLogger("starlings.app")
+
+_CHECKPOINT_SECONDS = 1.0
+
+
+def run_server(settings: Settings) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        OperatorError: It could not start.
+    """
+    os.umask(0o077)  # the database holds what callers keep private
+    directory = DataDirectory(settings.data)
+    directory.make()
+    _raise_file_limit()
+    with directory.lock(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, directory))
+
+
+async def _serve(settings: Settings, directory: DataDirectory) -> None:
+    sources = SYSTEM_SOURCES
+    try:
+        store = await SqliteStore.open(directory.path, settings.limits_in_force, sources.now)
+    except (DatabaseError, sqlite3.Error, OSError) as error:
+        raise OperatorError(f"The store in {directory.path} can't be opened: {error}") from error
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        with contextlib.closing(directory.open_credentials()) as credentials:
+            keyring = _open_keyring(settings, directory, credentials, sources.now())
+            await _serve_store(settings, directory, store, keyring)
+    logger.info("Stopped")
+
+
+def _open_keyring(
+    settings: Settings, directory: DataDirectory, credentials: CredentialStore, now: int
+) -> Keyring:
+    try:
+        may_make_key = not credentials.list_accounts()
+        sealer = directory.open_sealer(settings.secret_key, may_make_key=may_make_key)
+        ensure_credentials(directory, credentials, sealer, settings, now)
+        return Keyring(credentials, sealer)
+    except SealingError as error:
+        raise OperatorError(
+            f"{error}: it was sealed with another one. Put back that secret key, set"
+            " STARLINGS_ACCOUNT_SID and STARLINGS_AUTH_TOKEN anew, or revoke the API key"
+        ) from error
+    except CredentialsUnreadable as error:
+        raise OperatorError(f"The credentials can't be read: {error}") from error
+    except OSError as error:
+        raise OperatorError(f"{directory.path} can't be written: {error}") from error
+
+
+async def _serve_store(
+    settings: Settings, directory: DataDirectory, store: SqliteStore, keyring: Keyring
+) -> None:
+    sources = SYSTEM_SOURCES
+    node = Node(store, settings.limits_in_force, sources)
+    authenticator = BasicAuthenticator(keyring, sources.monotonic)
+    rest = RestApp(
+        node,
+        authenticator,
+        public_url=settings.public_url,
+        is_trusted_proxy=settings.is_trusted_proxy,
+    )
+    http = BoundedHttpServer()
+    health = Health(directory.path, lambda: store.is_writable)
+    requests = RequestCounter()
+    figures = list_figures(store, rest, http, authenticator, keyring)
+    metrics = Metrics(requests, figures, __version__)
+    site = Site(rest, authenticator, health, metrics, requests)
+    config = make_config(site, http, settings)
+    retention = Retention(settings.log_retention, settings.tombstone_retention)
+    with contextlib.closing(open_listener(settings.host, settings.port)) as listener:
+        ready = partial(print_address, listener, is_secure=settings.ssl_certfile is not None)
+        server = ListeningServer(config, ready)
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(keyring.watch(), name="keyring"),
+                group.create_task(Upkeep(store, sources, retention).run(), name="upkeep"),
+                group.create_task(_checkpoint(store), name="checkpoint"),
+            ]
+            logger.info("Started data=%s version=%s", directory.path, __version__)
+            with _stopping_on_signals(server, health):
+                await server.serve([listener])
+            for task in background:
+                task.cancel()
+
+
+async def _checkpoint(store: SqliteStore) -> None:
+    """Keep the write-ahead log bounded under a load that never rests."""
+    while True:
+        await asyncio.sleep(_CHECKPOINT_SECONDS)
+        try:
+            await store.checkpoint_if_large()
+        except (Fault, sqlite3.Error) as error:
+            logger.warning("The write-ahead log could not be copied error=%s", error)
+
+
+@contextlib.contextmanager
+def _stopping_on_signals(server: ListeningServer, health: Health) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+
+    def stop(name: str) -> None:
+        logger.info("Stopping signal=%s at_once=%s", name, health.is_draining)
+        health.is_draining = True
+        server.stop()
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stop, number.name)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _raise_file_limit() -> None:
+    """As many open connections as the system grants this user."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,101 @@
+"""The ASGI application: the operator's three paths, and REST for everything else.
+
+``/healthz`` and ``/readyz`` need no credentials and tell nothing else; ``/metrics`` asks for the
+same Basic credentials as REST, so there is no second port to guard.
+"""
+
+from __future__ import annotations
+
+from starlette.types import Message, Receive, Scope, Send
+
+from starlings.app.health import Health, Readiness
+from starlings.app.metrics import CONTENT_TYPE, Metrics, RequestCounter
+from starlings.auth.basic import BasicAuthenticator
+from starlings.core.errors import Refusal
+from starlings.rest.app import RestApp
+
+__all__ = ["Site"]
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Site:
+    """Answers every HTTP request of the port."""
+
+    def __init__(
+        self,
+        rest: RestApp,
+        authenticator: BasicAuthenticator,
+        health: Health,
+        metrics: Metrics,
+        requests: RequestCounter,
+    ) -> None:
+        self._rest = rest
+        self._authenticator = authenticator
+        self._health = health
+        self._metrics = metrics
+        self._count = requests.count
+        self._own = {
+            "/healthz": self._answer_health,
+            "/readyz": self._answer_readiness,
+            "/metrics": self._answer_metrics,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        path: str = scope["path"]
+        own = self._own.get(path)
+        if own is not None and scope["method"] in ("GET", "HEAD"):
+            await own(scope, send)
+            return
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._count(path, scope["method"], message["status"])
+            await send(message)
+
+        await self._rest(scope, receive, counting)
+
+    async def _answer_health(self, scope: Scope, send: Send) -> None:
+        await _answer(scope, send, 200, b"ok\n")
+
+    async def _answer_readiness(self, scope: Scope, send: Send) -> None:
+        readiness = await self._health.check()
+        status = 200 if readiness is Readiness.READY else 503
+        await _answer(scope, send, status, f"{readiness.value}\n".encode())
+
+    async def _answer_metrics(self, scope: Scope, send: Send) -> None:
+        headers = dict(scope["headers"])
+        client = scope.get("client")
+        try:
+            self._authenticator.authenticate(
+                headers.get(b"authorization"), client[0] if client else ""
+            )
+        except Refusal as refusal:
+            await _answer(
+                scope,
+                send,
+                refusal.status,
+                f"{refusal.message}\n".encode(),
+                extra=[(b"www-authenticate", b'Basic realm="Starlings"')],
+            )
+        else:
+            await _answer(scope, send, 200, self._metrics.render(), CONTENT_TYPE)
+
+
+async def _answer(
+    scope: Scope,
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: str = _TEXT,
+    extra: list[tuple[bytes, bytes]] | None = None,
+) -> None:
+    headers = [
+        (b"content-type", content_type.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *(extra or []),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
