@@ -1,0 +1,600 @@
+"""picows as uvicorn's WebSocket protocol class: one port, one TLS set-up, frames never pass
+through ASGI.
+
+Theory of operation. uvicorn parses every request with httptools. On an upgrade it calls what
+``uvicorn.Config(ws=...)`` names (here a ``WebSocketServer``), then ``connection_made``,
+``data_received`` with
+the rebuilt request head, and ``transport.set_protocol``. From then on the event loop reads
+straight into
+picows' buffer (``get_buffer``/``buffer_updated``).
+
+That way of using ``picows.picows.WSProtocol``, and its constructor, are not documented interfaces:
+picows is pinned to 2.3.*,
+this is the only module that names it, and tests/ws/test_transport.py is the contract to run before
+a newer one is allowed.
+
+picows answers the handshake and parses and unmasks frames. Done here: path, origin and number of
+connections; messages from fragments, within the size bound; control frames. Everything sent after
+the handshake goes through the connection's ``Outbox``, pongs too: a peer that pings and never reads
+would otherwise fill a buffer that nobody bounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from picows import (
+    WSAutoPingStrategy,
+    WSCloseCode,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSProtocolError,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+)
+from picows import picows as _picows
+
+from starlings.ws.outbox import (
+    CLOSE,
+    PONG,
+    WRITE_HIGH_WATER_BYTES,
+    Flusher,
+    Outbox,
+    OutboxLimits,
+    ws_frame,
+)
+
+__all__ = [
+    "ABORTED",
+    "CONNECTION_LOST",
+    "PEER_CLOSED",
+    "PROTOCOL_ERROR",
+    "Connection",
+    "ConnectionStatistics",
+    "Listener",
+    "WebSocketOptions",
+    "WebSocketServer",
+]
+
+logger = logging.getLogger("starlings.ws")
+
+# Reasons given to Listener.on_close, besides outbox.SLOW_READER, outbox.WRITE_FAILED and those
+# given to close().
+PEER_CLOSED = "peer_closed"
+PROTOCOL_ERROR = "protocol_error"
+CONNECTION_LOST = "connection_lost"
+ABORTED = "aborted"
+
+# All that picows looks at, or that this module decides by. The rest (cookies, mostly) would only
+# make picows' read buffer
+# larger for the connection's whole life, or run into its own bounds of 16 KiB and 128 headers.
+_KEPT_HEADERS = frozenset(
+    {
+        b"content-length",
+        b"origin",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+# struct linger {1, 0}: closing sends RST and frees the kernel's send buffer at once.
+_LINGER_RESET = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketOptions:
+    """Bounds of the socket face.
+
+    ``path`` is the only one served, with any query. ``allowed_origins`` None allows all; otherwise
+    a request with an
+    ``Origin`` not listed is refused, and one without (no browser) allowed. ``send_buffer_bytes`` is
+    SO_SNDBUF (Linux doubles it for its own use): without it the kernel grows to megabytes for a
+    stalled reader.
+    ``read_buffer_bytes`` is the initial size; picows doubles it as messages need and never shrinks
+    it.
+    ``close_timeout_seconds`` bounds the wait for the peer's answer to our close.
+    """
+
+    path: str = "/v3/wsconnect"
+    allowed_origins: frozenset[str] | None = None
+    max_message_bytes: int = 128 * 1024
+    max_connections: int = 100_000
+    close_timeout_seconds: float = 5.0
+    read_buffer_bytes: int = 2048
+    send_buffer_bytes: int = 128 * 1024
+    outbox: OutboxLimits = field(default_factory=OutboxLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatistics:
+    """Counts since the upgrade; ``queued_bytes`` is what the kernel has not taken now."""
+
+    messages_received: int
+    bytes_received: int
+    frames_sent: int
+    bytes_sent: int
+    queued_bytes: int
+
+
+class Listener(Protocol):
+    """Who hears of one connection. Called on the loop's thread, in the order things happened.
+
+    ``on_open`` comes first and ``on_close`` last, once. An exception is logged and closes the
+    connection (1011).
+    """
+
+    def on_open(self, connection: Connection) -> None:
+        """The handshake is done; sending is allowed from here on."""
+
+    def on_message(self, data: bytes) -> None:
+        """A whole binary message, at most ``max_message_bytes`` long."""
+
+    def on_text(self) -> None:
+        """A whole text message; its content is not kept."""
+
+    def on_drained(self) -> None:
+        """The kernel has taken all that was sent, after a time when it had not: a pager may go
+        on."""
+
+    def on_close(self, code: int | None, reason: str) -> None:
+        """The connection is gone.
+
+        ``code`` is the peer's close code (1005 if it gave none), else ours, else None: lost
+        without a close handshake.
+        ``reason`` is ``PEER_CLOSED``, ``PROTOCOL_ERROR``, ``CONNECTION_LOST``, ``ABORTED``,
+        ``SLOW_READER``,
+        ``WRITE_FAILED`` or what was given to ``close``.
+        """
+
+
+class Connection:
+    """One open WebSocket, as its owner sees it. No method blocks or raises once the peer is
+    gone."""
+
+    __slots__ = ("_outbox", "_protocol", "remote_address")
+
+    def __init__(
+        self, protocol: _ServerProtocol, outbox: Outbox, remote_address: tuple[str, int] | None
+    ) -> None:
+        self.remote_address = remote_address
+        """Host and port of the TCP peer (a proxy, if there is one); None for a unix socket."""
+        self._protocol = protocol
+        self._outbox = outbox
+
+    def send(self, frame: bytes | bytearray | memoryview) -> None:
+        """Send one binary message after all earlier ones; see ``Outbox.append``."""
+        self._outbox.append(ws_frame(frame))
+
+    def send_framed(self, frame: bytes) -> None:
+        """Send what ``ws_frame`` built once for many connections; same order as ``send``."""
+        self._outbox.append(frame)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that the kernel has not taken; who sends much at once stops early and waits for
+        ``on_drained``."""
+        return self._outbox.queued_bytes
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send what is queued, then a close frame; ``on_close`` follows when the peer has answered
+        or time is up.
+
+        Args:
+            code: 1000 to 1014 or 3000 to 4999.
+            reason: At most 123 bytes of UTF-8.
+        """
+        self._protocol.start_close(code, reason)
+
+    def abort(self, reason: str = ABORTED) -> None:
+        """Drop the connection and what is queued at once, with a TCP reset; ``on_close`` follows
+        soon."""
+        self._outbox.cut(reason)
+
+    def statistics(self) -> ConnectionStatistics:
+        outbox, protocol = self._outbox, self._protocol
+        return ConnectionStatistics(
+            messages_received=protocol.messages_received,
+            bytes_received=protocol.bytes_received,
+            frames_sent=outbox.frames_sent,
+            bytes_sent=outbox.bytes_sent,
+            queued_bytes=outbox.queued_bytes,
+        )
+
+
+class WebSocketServer:
+    """Makes the protocol of each upgrade; pass it as ``uvicorn.Config(ws=...)``.
+
+    Args:
+        listener_factory: Called per accepted upgrade, before ``on_open``.
+        options: Bounds and path.
+
+    ``starlings.ws.http.BoundedHttpServer`` must be the HTTP side: uvicorn's own drops bytes that
+    arrive behind the request head.
+    """
+
+    def __init__(
+        self, listener_factory: Callable[[], Listener], options: WebSocketOptions | None = None
+    ) -> None:
+        self.listener_factory = listener_factory
+        self.options = options or WebSocketOptions()
+        self.open_connections: set[_ServerProtocol] = set()
+        self.logger = _PeerLogger(logging.getLogger("starlings.ws.picows"))
+        self._flusher: Flusher | None = None
+
+    @property
+    def flusher(self) -> Flusher:
+        """The one flusher of the running loop, made at its first use."""
+        if self._flusher is None:
+            self._flusher = Flusher(asyncio.get_running_loop(), self.options.outbox)
+        return self._flusher
+
+    def __call__(self, config: Any, server_state: Any, app_state: Any) -> _ServerProtocol:
+        """Make the protocol of one upgrade (called by uvicorn, which names the arguments)."""
+        return _ServerProtocol(self, server_state.connections)
+
+
+class _PeerLogger(logging.LoggerAdapter[logging.Logger]):
+    """Logs a peer's breach of protocol at DEBUG; picows says ERROR, which lets any peer fill the
+    log.
+
+    Not being a ``logging.Logger`` it also keeps picows from making one logger object per
+    connection.
+    """
+
+    def info(self, msg: object, *args: object, **kwargs: Any) -> None:
+        self.debug(msg, *args, **kwargs)
+
+    def warning(self, msg: object, *args: object, **kwargs: Any) -> None:
+        self.debug(msg, *args, **kwargs)
+
+    def error(self, msg: object, *args: object, **kwargs: Any) -> None:
+        self.debug(msg, *args, **kwargs)
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
+        self.logger.error(msg, *args, exc_info=exc_info, **kwargs)
+
+
+class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  # not in its stub
+    """The server's end of one WebSocket, from the upgrade's head to ``connection_lost``."""
+
+    __slots__ = (
+        "_close_code",
+        "_close_reason",
+        "_close_timer",
+        "_connections",
+        "_has_answered",
+        "_has_head",
+        "_loop_transport",
+        "_outbox",
+        "_server",
+        "bytes_received",
+        "is_closing",
+        "max_message_bytes",
+        "messages_received",
+        "on_lost",
+    )
+
+    def __init__(self, server: WebSocketServer, connections: set[Any]) -> None:
+        super().__init__(
+            None,  # host_port: clients only
+            None,  # ws_path: clients only
+            False,  # is_client_side
+            self._accept,
+            server.logger,
+            True,  # disconnect_on_exception
+            None,  # websocket_handshake_timeout: the whole head is here already
+            False,  # enable_auto_ping: a task per connection; the session pings
+            None,  # auto_ping_idle_timeout
+            None,  # auto_ping_reply_timeout
+            WSAutoPingStrategy.PING_WHEN_IDLE,  # not used either, but must be one of them
+            False,  # enable_auto_pong: see the module's text
+            server.options.max_message_bytes,
+            None,  # extra_headers: clients only
+            server.options.read_buffer_bytes,
+        )
+        self.on_lost: Callable[[], None] | None = None
+        """Set by the HTTP side, to release what it counted for this TCP connection."""
+        self.is_closing = False
+        self.max_message_bytes = server.options.max_message_bytes
+        self.messages_received = 0
+        self.bytes_received = 0
+        self._server = server
+        self._connections = connections
+        self._has_head = False
+        self._has_answered = False
+        self._close_code: int | None = None
+        self._close_reason = ""
+        self._close_timer: asyncio.TimerHandle | None = None
+
+    # What uvicorn and the event loop call.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self._loop_transport = transport
+        self._connections.add(self)
+        is_tls = transport.get_extra_info("ssl_object") is not None
+        # TLS transports pause at "size >= high", also when nothing is left: there 1 means what
+        # 0 means for TCP.
+        transport.set_write_buffer_limits(high=1 if is_tls else WRITE_HIGH_WATER_BYTES, low=0)
+        self._set_socket_options(transport.get_extra_info("socket"))
+        self._outbox = Outbox(transport, self._server.flusher, self._abort, self._on_drained)
+        super().connection_made(_PicowsTransport(self, transport))
+
+    def data_received(self, data: bytes) -> None:
+        """Take the rebuilt request head, then bytes that came behind it."""
+        if not self._has_head:
+            self._has_head = True
+            data = _picows_head(data)
+        view = memoryview(data)
+        while view and not self.is_closing:
+            buffer = self.get_buffer(len(view))
+            size = min(len(buffer), len(view))
+            buffer[:size] = view[:size]
+            self.buffer_updated(size)
+            view = view[size:]
+
+    def pause_writing(self) -> None:
+        self._outbox.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._outbox.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._server.open_connections.discard(self)
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._outbox.close()
+        super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
+            self.on_lost = None
+
+    def shutdown(self) -> None:
+        """The server stops (called by uvicorn)."""
+        self.start_close(1001, "server is shutting down")
+
+    # What picows calls, through _PicowsTransport.
+
+    def write_from_picows(self, data: bytes) -> None:
+        """Send the answer to the handshake, or a close frame because the peer broke the protocol.
+
+        After the latter picows would go on reading into its buffer for 10 ms, then close; with
+        unread bytes in the kernel that is a TCP reset, which may overtake the close frame.
+        Instead, what the peer still sends is thrown away until it hangs up or time is up.
+        """
+        if not self._has_answered:
+            self._has_answered = True
+            self._outbox.append(bytes(data))
+        elif not self.is_closing:
+            self.is_closing = True
+            self._outbox.append(data)
+            self._outbox.refuse_more()
+            self._start_close_timer(PROTOCOL_ERROR)
+            self._loop_transport.set_protocol(_Discard(self))
+            if self._loop_transport.can_write_eof() and not self._outbox.queued_bytes:
+                self._loop_transport.write_eof()
+
+    def close_from_picows(self) -> None:
+        """Hang up after a refused handshake; after a breach of protocol see
+        ``write_from_picows``."""
+        if not self.is_closing:
+            self.is_closing = True
+            self._outbox.refuse_more()
+            self._loop_transport.close()
+
+    # What Connection and the frame reader call.
+
+    def make_connection(self) -> Connection:
+        peer = self._loop_transport.get_extra_info("peername")
+        address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
+        return Connection(self, self._outbox, address)
+
+    def send_pong(self, payload: bytes) -> None:
+        self._outbox.append(ws_frame(payload, PONG))
+
+    def start_close(self, code: int, reason: str) -> None:
+        """Send a close frame behind what is queued; the peer has ``close_timeout_seconds`` to
+        answer."""
+        if self.is_closing:
+            return
+        self.is_closing = True
+        self._close_code, self._close_reason = code, reason
+        self._outbox.append(ws_frame(struct.pack(">H", code) + reason.encode()[:123], CLOSE))
+        self._outbox.refuse_more()
+        self._start_close_timer(reason)
+
+    def answer_close(self, code: int) -> None:
+        """Answer the peer's close frame, or take it as the answer to ours, and close the TCP
+        connection."""
+        if not self.is_closing:
+            self.is_closing = True
+            self._close_reason = PEER_CLOSED
+            payload = b"" if code == 1005 else struct.pack(">H", code)
+            self._outbox.append(ws_frame(payload, CLOSE))
+            self._outbox.refuse_more()
+        self._close_code = code
+        if self._outbox.queued_bytes:
+            # The peer does not read: it gets nothing more of what waits for it.
+            self._abort(self._close_reason)
+        else:
+            self._loop_transport.close()
+
+    def ended(self) -> tuple[int | None, str]:
+        """Code and reason for ``Listener.on_close``."""
+        handshake = self.transport.close_handshake
+        if self._close_code is None and handshake is not None and handshake.sent is not None:
+            return int(handshake.sent.code), PROTOCOL_ERROR
+        return self._close_code, self._close_reason or CONNECTION_LOST
+
+    def _start_close_timer(self, reason: str) -> None:
+        self._close_timer = asyncio.get_running_loop().call_later(
+            self._server.options.close_timeout_seconds, self._abort, reason
+        )
+
+    def _abort(self, reason: str) -> None:
+        self.is_closing = True
+        self._close_reason = reason
+        self._outbox.close()
+        sock = self._loop_transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        self._loop_transport.abort()
+
+    def _on_drained(self) -> None:
+        if self.listener is not None and not self.is_closing:
+            self.listener.listener.on_drained()
+
+    def _set_socket_options(self, sock: socket.socket) -> None:
+        options = self._server.options
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.send_buffer_bytes)
+        if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+            # The kernel's half of the age bound: gives up on bytes that it took and the peer does
+            # not acknowledge.
+            milliseconds = int(options.outbox.age_seconds * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    def _accept(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        server, options = self._server, self._server.options
+        if request.path.partition(b"?")[0] != options.path.encode():
+            return _refusal(404, b"Not found")
+        origin = request.headers.get("origin")
+        allowed = options.allowed_origins
+        if allowed is not None and origin is not None and origin not in allowed:
+            return _refusal(403, b"Origin not allowed")
+        if len(server.open_connections) >= options.max_connections:
+            return _refusal(503, b"Too many connections")
+        server.open_connections.add(self)
+        reader = _FrameReader(self, server.listener_factory())
+        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(), reader)
+
+
+class _PicowsTransport:
+    """What picows takes for the loop's transport: all that it writes goes through the outbox."""
+
+    __slots__ = ("_protocol", "_transport", "get_extra_info", "write")
+
+    def __init__(self, protocol: _ServerProtocol, transport: asyncio.Transport) -> None:
+        self.write = protocol.write_from_picows
+        self.get_extra_info = transport.get_extra_info
+        self._protocol = protocol
+        self._transport = transport
+
+    def get_write_buffer_size(self) -> int:
+        """Never 0, for then picows writes to the socket past everybody."""
+        return 1
+
+    def close(self) -> None:
+        self._protocol.close_from_picows()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+class _Discard(asyncio.Protocol):
+    """Reads and forgets, after a breach of protocol."""
+
+    def __init__(self, protocol: _ServerProtocol) -> None:
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
+        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
+
+
+class _FrameReader(WSListener):
+    """Makes messages of frames and answers control frames. (RFC 6455 sections 5.4 and 5.5)"""
+
+    __slots__ = ("_fragments", "_fragments_bytes", "_is_text", "_protocol", "listener")
+
+    def __init__(self, protocol: _ServerProtocol, listener: Listener) -> None:
+        self.listener = listener
+        self._protocol = protocol
+        # None between messages; of a text message only the length is kept.
+        self._fragments: list[bytes] | None = None
+        self._fragments_bytes = 0
+        self._is_text = False
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.listener.on_open(self._protocol.make_connection())
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        protocol = self._protocol
+        kind = frame.msg_type
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "reserved bits without an extension")
+        if kind == WSMsgType.CLOSE:
+            code = int(frame.get_close_code())  # type: ignore[call-overload]
+            protocol.answer_close(code or 1005)
+        elif protocol.is_closing:
+            return
+        elif kind == WSMsgType.PING:
+            protocol.send_pong(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.PONG:
+            return
+        elif kind == WSMsgType.BINARY and frame.fin and self._fragments is None:
+            protocol.messages_received += 1
+            protocol.bytes_received += frame.payload_size
+            self.listener.on_message(frame.get_payload_as_bytes())
+        else:
+            self._take_fragment(frame, kind)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.listener.on_close(*self._protocol.ended())
+
+    def pause_writing(self) -> None:
+        """Not used: ``_ServerProtocol`` takes this call itself."""
+
+    def resume_writing(self) -> None:
+        """Not used: ``_ServerProtocol`` takes this call itself."""
+
+    def _take_fragment(self, frame: WSFrame, kind: WSMsgType) -> None:
+        if kind == WSMsgType.CONTINUATION:
+            if self._fragments is None:
+                raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "continuation of nothing")
+        elif self._fragments is not None:
+            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "message within a message")
+        else:
+            self._fragments, self._fragments_bytes = [], 0
+            self._is_text = kind == WSMsgType.TEXT
+        self._fragments_bytes += frame.payload_size
+        if self._fragments_bytes > self._protocol.max_message_bytes:
+            raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, "message too big")
+        if not self._is_text:
+            self._fragments.append(frame.get_payload_as_bytes())
+        if frame.fin:
+            self._finish_message(self._fragments)
+
+    def _finish_message(self, fragments: list[bytes]) -> None:
+        self._fragments = None
+        self._protocol.messages_received += 1
+        self._protocol.bytes_received += self._fragments_bytes
+        if self._is_text:
+            self.listener.on_text()
+        else:
+            self.listener.on_message(b"".join(fragments))
+
+
+def _picows_head(head: bytes) -> bytes:
+    """Rewrite the head so that picows accepts what uvicorn has accepted, and keep what matters.
+
+    picows wants ``Connection`` to be exactly ``upgrade``, Firefox sends ``keep-alive, Upgrade``.
+    """
+    request_line, *lines = head.split(b"\r\n")
+    kept = [request_line, b"connection: upgrade"]
+    kept += [line for line in lines if line.partition(b":")[0].lower() in _KEPT_HEADERS]
+    return b"\r\n".join(kept) + b"\r\n\r\n"
+
+
+def _refusal(status: int, body: bytes) -> WSUpgradeResponseWithListener:
+    return WSUpgradeResponseWithListener(
+        WSUpgradeResponse.create_error_response(status, body), None
+    )

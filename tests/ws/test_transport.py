@@ -1,0 +1,564 @@
+"""The contract of picows inside uvicorn: run this before another picows or uvicorn is allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import logging
+import socket
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from starlings.ws.http import BoundedHttpServer
+from starlings.ws.outbox import SLOW_READER, OutboxLimits, ws_frame
+from starlings.ws.transport import (
+    ABORTED,
+    CONNECTION_LOST,
+    PEER_CLOSED,
+    PROTOCOL_ERROR,
+    Connection,
+    WebSocketOptions,
+    WebSocketServer,
+)
+from tests.ws.serving import UPGRADE, Recorder, client_frame, echo, read_frame, serving, trusting
+
+EVERY_KIND = bytes(range(256))
+
+
+def no_proxy(url: str, **options: Any) -> connect:
+    return connect(url, proxy=None, max_size=None, **options)
+
+
+def stop_reading(writer: asyncio.StreamWriter) -> None:
+    """Leave what comes in the kernel."""
+    cast("asyncio.Transport", writer.transport).pause_reading()
+
+
+def go_on_reading(writer: asyncio.StreamWriter) -> None:
+    cast("asyncio.Transport", writer.transport).resume_reading()
+
+
+# Handshake.
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 70_000, 128 * 1024])
+async def test_a_message_of_any_allowed_size_is_echoed(size: int) -> None:
+    message = (EVERY_KIND * (size // 256 + 1))[:size]
+    async with serving(echo) as site, no_proxy(site.url(), compression=None) as client:
+        await client.send(message)
+        assert await client.recv() == message
+
+
+async def test_a_client_that_offers_compression_is_served_without() -> None:
+    async with serving(echo) as site, no_proxy(site.url("/v3/wsconnect?token=x")) as client:
+        await client.send(b"x")
+        assert await client.recv() == b"x"
+        assert client.protocol.extensions == []
+
+
+async def test_another_path_is_refused_with_404() -> None:
+    async with serving() as site:
+        with pytest.raises(InvalidStatus) as refusal:
+            await no_proxy(site.url("/v3/wsconnect/more"))
+        assert refusal.value.response.status_code == 404
+
+
+async def test_an_origin_that_is_not_listed_is_refused_with_403() -> None:
+    options = WebSocketOptions(allowed_origins=frozenset({"https://good.example"}))
+    async with serving(ws=options) as site:
+        with pytest.raises(InvalidStatus) as refusal:
+            await no_proxy(site.url(), origin="https://evil.example")
+        assert refusal.value.response.status_code == 403
+        async with no_proxy(site.url(), origin="https://good.example"), no_proxy(site.url()):
+            assert site.listeners.qsize() == 2
+
+
+async def test_connections_beyond_the_bound_are_refused_with_503_until_one_ends() -> None:
+    async with serving(ws=WebSocketOptions(max_connections=1)) as site:
+        async with no_proxy(site.url()):
+            listener = await site.listeners.get()
+            with pytest.raises(InvalidStatus) as refusal:
+                await no_proxy(site.url())
+            assert refusal.value.response.status_code == 503
+        await listener.closed
+        async with no_proxy(site.url()):
+            assert site.listeners.qsize() == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Version: 13", b"Version: 12"),
+        (b"Key: AAAAAAAAAAAAAAAAAAAAAA==", b"Key: short"),
+        (b"Host: h", b"Host: h\r\nContent-Length: 5"),
+    ],
+)
+async def test_a_malformed_upgrade_is_refused_with_400(old: bytes, new: bytes) -> None:
+    async with serving() as site:
+        reader, writer = await site.connect()
+        writer.write(UPGRADE.replace(old, new) + b"hello")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+        await reader.read()
+        writer.close()
+        assert not site.ws.open_connections
+
+
+async def test_http_and_upgrade_share_a_kept_alive_connection() -> None:
+    async with serving(echo) as site:
+        reader, writer = await site.connect()
+        for path in (b"/a", b"/b"):
+            writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            assert await reader.readexactly(8) == b"GET " + path + b" 0\x00"[:2]
+        writer.write(UPGRADE)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        writer.write(client_frame(b"hi"))
+        assert await read_frame(reader) == (0x82, b"hi")
+        writer.close()
+
+
+async def test_frames_sent_right_behind_the_head_are_not_lost() -> None:
+    async with serving(echo) as site:
+        reader, writer = await site.connect()
+        large = EVERY_KIND * 200
+        writer.write(UPGRADE + client_frame(b"early") + client_frame(large))
+        await reader.readuntil(b"\r\n\r\n")
+        assert await read_frame(reader) == (0x82, b"early")
+        assert await read_frame(reader) == (0x82, large)
+        writer.close()
+
+
+async def test_a_head_in_many_segments_is_put_together() -> None:
+    async with serving(echo) as site:
+        reader, writer = await site.connect()
+        writer.transport.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )
+        for byte in UPGRADE + client_frame(b"hi"):
+            writer.write(bytes((byte,)))
+            await asyncio.sleep(0)
+        await reader.readuntil(b"\r\n\r\n")
+        assert await read_frame(reader) == (0x82, b"hi")
+        writer.close()
+
+
+async def test_a_head_full_of_cookies_is_accepted_and_not_kept() -> None:
+    async with serving(echo) as site:
+        cookies = b"".join(b"Cookie: c%d=%s\r\n" % (i, b"x" * 120) for i in range(150))
+        reader, writer = await site.connect()
+        writer.write(UPGRADE[:-2] + cookies + b"\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        writer.close()
+
+
+# Messages.
+
+
+async def test_fragments_become_one_message_with_control_frames_in_between() -> None:
+    async with serving() as site:
+        reader, writer, listener = await site.upgrade()
+        writer.write(
+            client_frame(b"ab", 0x02)
+            + client_frame(b"ping", 0x89)
+            + client_frame(b"", 0x00)
+            + client_frame(b"cd", 0x80)
+            + client_frame(b"whole")
+        )
+        assert await read_frame(reader) == (0x8A, b"ping")
+        assert await listener.messages.get() == b"abcd"
+        assert await listener.messages.get() == b"whole"
+        statistics = listener.connection.statistics()
+        assert (statistics.messages_received, statistics.bytes_received) == (2, 9)
+        writer.close()
+
+
+async def test_text_messages_are_told_apart_whole_or_in_fragments() -> None:
+    async with serving() as site:
+        _, writer, listener = await site.upgrade()
+        writer.write(client_frame(b"text", 0x81))
+        await listener.texts.get()
+        writer.write(client_frame(b"te", 0x01) + client_frame(b"xt", 0x80) + client_frame(b"b"))
+        await listener.texts.get()
+        assert await listener.messages.get() == b"b"
+        assert listener.texts.empty()
+        assert listener.messages.empty()
+        writer.close()
+
+
+LIMIT = WebSocketOptions(max_message_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        pytest.param(client_frame(b"x" * 1001), 1009, id="one-frame"),
+        pytest.param(client_frame(b"x" * 1001, 0x81), 1009, id="text"),
+        pytest.param(
+            client_frame(b"x" * 600, 0x02) + client_frame(b"x" * 401, 0x80), 1009, id="fragments"
+        ),
+        pytest.param(
+            client_frame(b"x" * 600, 0x01) + client_frame(b"x" * 401, 0x80),
+            1009,
+            id="text-fragments",
+        ),
+        pytest.param(client_frame(b"x" * 900_000), 1009, id="far-too-large"),
+        pytest.param(b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xffabcd", 1009, id="announced"),
+        pytest.param(b"\x82\x02ab", 1002, id="unmasked"),
+        pytest.param(client_frame(b"x", 0xC2), 1002, id="reserved-bit"),
+        pytest.param(client_frame(b"x", 0x83), 1002, id="unknown-opcode"),
+        pytest.param(client_frame(b"x", 0x80), 1002, id="continuation-of-nothing"),
+        pytest.param(
+            client_frame(b"x", 0x02) + client_frame(b"y"), 1002, id="message-within-a-message"
+        ),
+        pytest.param(client_frame(b"x" * 126, 0x89), 1002, id="long-ping"),
+        pytest.param(client_frame(b"x", 0x09), 1002, id="fragmented-ping"),
+        pytest.param(client_frame(b"\x03\xed", 0x88), 1002, id="forbidden-close-code"),
+    ],
+)
+async def test_a_breach_of_protocol_is_answered_with_its_close_code(
+    sent: bytes, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(ws=LIMIT) as site:
+        reader, writer, listener = await site.upgrade()
+        writer.write(sent + client_frame(b"after"))
+        first, payload = await read_frame(reader)
+        assert (first, int.from_bytes(payload[:2], "big")) == (0x88, code)
+        assert await reader.read() == b""
+        writer.close()
+        assert await listener.closed == (code, PROTOCOL_ERROR)
+        assert listener.messages.empty()
+        assert not site.state.connections
+    assert [record.message for record in caplog.records if "starlings" in record.name] == []
+
+
+async def test_messages_before_a_breach_of_protocol_arrive() -> None:
+    async with serving(echo, ws=LIMIT) as site:
+        reader, writer, listener = await site.upgrade()
+        writer.write(client_frame(b"fine"))
+        assert await read_frame(reader) == (0x82, b"fine")
+        writer.write(client_frame(b"x" * 1001))
+        assert (await read_frame(reader))[0] == 0x88
+        writer.close()
+        assert (await listener.closed)[0] == 1009
+
+
+async def test_an_error_in_the_listener_closes_with_1011_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(connection: Connection, data: bytes) -> None:
+        raise LookupError("our fault")
+
+    async with serving(fail) as site:
+        reader, writer, listener = await site.upgrade()
+        writer.write(client_frame(b"x"))
+        assert await read_frame(reader) == (0x88, b"\x03\xf3")
+        writer.close()
+        assert (await listener.closed)[0] == 1011
+    assert "our fault" in caplog.text
+
+
+# Sending.
+
+
+async def test_send_and_send_framed_keep_their_order_over_turns_and_within() -> None:
+    async with serving() as site, no_proxy(site.url(), compression=None) as client:
+        connection = (await site.listeners.get()).connection
+        for number in range(200):
+            payload = str(number).encode() * (1 + 500 * (number % 7))
+            if number % 3:
+                connection.send(payload)
+            else:
+                connection.send_framed(ws_frame(payload))
+            if number % 10 == 0:
+                await asyncio.sleep(0)
+        for number in range(200):
+            assert await client.recv() == str(number).encode() * (1 + 500 * (number % 7))
+
+
+async def test_pings_are_answered_in_order_with_messages() -> None:
+    async with serving(echo) as site:
+        reader, writer, _ = await site.upgrade()
+        writer.write(client_frame(b"1") + client_frame(b"p", 0x89) + client_frame(b"2"))
+        frames = [await read_frame(reader) for _ in range(3)]
+        assert frames == [(0x82, b"1"), (0x8A, b"p"), (0x82, b"2")]
+        writer.write(client_frame(b"unasked", 0x8A) + client_frame(b"3"))
+        assert await read_frame(reader) == (0x82, b"3")
+        writer.close()
+
+
+async def test_large_data_flow_through_a_full_kernel_buffer_and_on_drained_is_heard() -> None:
+    async with serving() as site:
+        reader, writer, listener = await site.upgrade()
+        stop_reading(writer)
+        frame = ws_frame(EVERY_KIND * 256)
+        count = 0
+        while not listener.connection.queued_bytes and count < 500:
+            listener.connection.send_framed(frame)
+            count += 1
+            await asyncio.sleep(0)
+        assert listener.connection.queued_bytes
+        assert not listener.drained.is_set()
+        go_on_reading(writer)
+        for _ in range(count):
+            assert await read_frame(reader) == (0x82, EVERY_KIND * 256)
+        await listener.drained.wait()
+        assert listener.connection.queued_bytes == 0
+        writer.close()
+
+
+@pytest.mark.parametrize("bound", ["bytes", "age"])
+async def test_a_reader_that_stops_is_cut_within_bounds_and_others_get_everything(
+    bound: str,
+) -> None:
+    limits = OutboxLimits(queued_bytes=500_000)
+    if bound == "age":
+        limits = OutboxLimits(queued_bytes=1_000_000_000, age_seconds=0.2)
+    options = WebSocketOptions(outbox=limits, send_buffer_bytes=64 * 1024)
+    async with serving(ws=options) as site:
+        _, slow_writer, slow = await site.upgrade()
+        stop_reading(slow_writer)
+        fast_reader, fast_writer, fast = await site.upgrade()
+        frame = ws_frame(EVERY_KIND * 40)
+        sent = 0
+        while not slow.closed.done():
+            assert sent < 5000
+            slow.connection.send_framed(frame)
+            fast.connection.send_framed(frame)
+            assert await read_frame(fast_reader) == (0x82, EVERY_KIND * 40)
+            assert slow.connection.queued_bytes <= limits.queued_bytes
+            sent += 1
+        assert slow.closed.result() == (None, SLOW_READER)
+        statistics = site.ws.flusher.statistics()
+        assert (statistics.cut_for_bytes, statistics.cut_for_age) in ((1, 0), (0, 1))
+        assert fast.connection.statistics().queued_bytes == 0
+        assert fast.connection.statistics().frames_sent == sent + 1
+        slow_writer.close()
+        fast_writer.close()
+
+
+async def test_a_peer_that_pings_and_never_reads_is_cut() -> None:
+    options = WebSocketOptions(outbox=OutboxLimits(queued_bytes=20_000), send_buffer_bytes=4096)
+    async with serving(ws=options) as site:
+        _, writer, listener = await site.upgrade()
+        stop_reading(writer)
+        writer.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, 4096
+        )
+        pings = client_frame(b"p" * 125, 0x89) * 100
+        while not listener.closed.done():
+            writer.write(pings)
+            await asyncio.wait({listener.closed}, timeout=0.001)
+        assert listener.closed.result() == (None, SLOW_READER)
+        writer.transport.abort()
+
+
+# Closing.
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer", "code"),
+    [
+        (b"\x03\xe8bye", b"\x03\xe8", 1000),
+        (b"\x03\xe9", b"\x03\xe9", 1001),
+        (b"\x0f\xa0mine", b"\x0f\xa0", 4000),
+        (b"", b"", 1005),
+    ],
+)
+async def test_a_close_of_the_peer_is_answered_and_heard(
+    sent: bytes, answer: bytes, code: int
+) -> None:
+    async with serving() as site:
+        reader, writer, listener = await site.upgrade()
+        writer.write(client_frame(sent, 0x88))
+        assert await read_frame(reader) == (0x88, answer)
+        assert await reader.read() == b""
+        writer.close()
+        assert await listener.closed == (code, PEER_CLOSED)
+        assert not site.ws.open_connections
+
+
+async def test_close_sends_what_is_queued_first_and_gives_code_and_reason() -> None:
+    async with serving() as site, no_proxy(site.url()) as client:
+        listener = await site.listeners.get()
+        listener.connection.send(b"last")
+        listener.connection.close(4001, "token expired")
+        listener.connection.send(b"too late")
+        listener.connection.close(4002)
+        assert await client.recv() == b"last"
+        with pytest.raises(ConnectionClosed) as closed:
+            await client.recv()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "token expired")
+        assert await listener.closed == (4001, "token expired")
+
+
+async def test_a_peer_that_never_answers_our_close_is_dropped_in_time() -> None:
+    async with serving(ws=WebSocketOptions(close_timeout_seconds=0.05)) as site:
+        reader, writer, listener = await site.upgrade()
+        listener.connection.close(1000, "done")
+        assert await read_frame(reader) == (0x88, b"\x03\xe8done")
+        assert await listener.closed == (1000, "done")
+        writer.close()
+
+
+async def test_abort_resets_the_connection_at_once() -> None:
+    async with serving() as site:
+        reader, writer, listener = await site.upgrade()
+        listener.connection.send(b"dropped")
+        listener.connection.abort()
+        listener.connection.abort("again")
+        assert await listener.closed == (None, ABORTED)
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(1)
+        writer.close()
+        listener.connection.send(b"nobody hears")
+        listener.connection.close()
+
+
+@pytest.mark.parametrize("how", ["eof", "reset"])
+async def test_a_lost_connection_is_heard_without_a_code(how: str) -> None:
+    async with serving() as site:
+        _, writer, listener = await site.upgrade()
+        if how == "eof":
+            writer.write_eof()  # half open: the peer could still read
+        else:
+            writer.transport.abort()
+        assert await listener.closed == (None, CONNECTION_LOST)
+        writer.close()
+
+
+async def test_remote_address_is_that_of_the_peer() -> None:
+    async with serving() as site:
+        _, writer, listener = await site.upgrade()
+        assert listener.connection.remote_address == writer.get_extra_info("sockname")
+        writer.close()
+
+
+async def test_kernel_buffer_and_give_up_time_are_bounded_per_connection() -> None:
+    options = WebSocketOptions(send_buffer_bytes=50_000, outbox=OutboxLimits(age_seconds=7))
+    async with serving(ws=options) as site:
+        _, writer, _ = await site.upgrade()
+        (protocol,) = site.ws.open_connections
+        sock = protocol.transport.underlying_transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 100_000
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
+        writer.close()
+
+
+# The whole of uvicorn.
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """Certificate and key files for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = folder / "cert.pem", folder / "key.pem"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate_file, key_file
+
+
+async def test_tls_carries_http_messages_order_and_breaches(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    context = trusting(certificate.read_bytes())
+    options: dict[str, Any] = {"ssl_certfile": certificate, "ssl_keyfile": key}
+    async with serving(echo, **options) as site:
+        reader, writer = await site.connect(ssl=context)
+        writer.write(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(8) == b"GET /a 0"
+        writer.write(UPGRADE + client_frame(b"early"))
+        await reader.readuntil(b"\r\n\r\n")
+        assert await read_frame(reader) == (0x82, b"early")
+        listener = await site.listeners.get()
+        large = EVERY_KIND * 500
+        for _ in range(7):
+            listener.connection.send(large)
+            listener.connection.send_framed(ws_frame(b"small"))
+        for _ in range(7):
+            assert await read_frame(reader) == (0x82, large)
+            assert await read_frame(reader) == (0x82, b"small")
+        writer.write(client_frame(b"x" * (128 * 1024 + 1)))
+        assert (await read_frame(reader))[1][:2] == b"\x03\xf1"
+        writer.close()
+        assert await listener.closed == (1009, PROTOCOL_ERROR)
+
+
+async def test_tls_reader_that_stops_is_cut(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    options: dict[str, Any] = {"ssl_certfile": certificate, "ssl_keyfile": key}
+    async with serving(
+        ws=WebSocketOptions(outbox=OutboxLimits(queued_bytes=300_000)), **options
+    ) as site:
+        reader, writer = await site.connect(ssl=trusting(certificate.read_bytes()))
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        stop_reading(writer)
+        listener = await site.listeners.get()
+        frame = ws_frame(EVERY_KIND * 256)
+        sent = 0
+        while not listener.closed.done():
+            assert sent < 1000
+            listener.connection.send_framed(frame)
+            await asyncio.sleep(0)
+            sent += 1
+        assert listener.closed.result() == (None, SLOW_READER)
+        writer.transport.abort()
+
+
+async def test_uvicorn_serves_both_and_its_shutdown_closes_with_1001() -> None:
+    listeners: list[Recorder] = []
+
+    def make_listener() -> Recorder:
+        listeners.append(Recorder(echo))
+        return listeners[-1]
+
+    faces: dict[str, Any] = {"http": BoundedHttpServer(), "ws": WebSocketServer(make_listener)}
+    config = uvicorn.Config(None, port=0, log_config=None, lifespan="off", **faces)  # type: ignore[arg-type]
+    server = uvicorn.Server(config)
+    serve = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+        await asyncio.sleep(0.001)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with no_proxy(f"ws://127.0.0.1:{port}/v3/wsconnect") as client:
+        await client.send(b"x")
+        assert await client.recv() == b"x"
+        server.should_exit = True
+        with pytest.raises(ConnectionClosed) as closed:
+            await client.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1001
+    await serve
+    assert await listeners[0].closed == (1001, "server is shutting down")
