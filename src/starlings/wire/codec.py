@@ -54,6 +54,7 @@ from starlings.wire.messages import (
 )
 
 __all__ = [
+    "MESSAGE_TYPES",
     "FrameError",
     "decode_downstream",
     "decode_upstream",

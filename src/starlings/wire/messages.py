@@ -44,6 +44,8 @@ __all__ = [
     "Unknown",
     "Update",
     "Upstream",
+    "all_values",
+    "first_value",
 ]
 
 JsonValue: TypeAlias = Any
