@@ -10,6 +10,7 @@ from starlings.auth.basic import BasicAuthenticator
 from starlings.auth.keyring import Keyring
 from starlings.rest.app import RestApp
 from starlings.storage.store import Store
+from starlings.ws.face import SyncFace
 from starlings.ws.http import BoundedHttpServer
 
 __all__ = ["list_figures"]
@@ -18,6 +19,7 @@ __all__ = ["list_figures"]
 def list_figures(
     store: Store,
     rest: RestApp,
+    face: SyncFace,
     http: BoundedHttpServer,
     authenticator: BasicAuthenticator,
     keyring: Keyring,
@@ -75,6 +77,40 @@ def list_figures(
         "counter",
         "Requests and connections ended for breaking a bound or the syntax of HTTP.",
         lambda: sum(http.statistics().refused.values()),
+    )
+    show("ws_sessions", "gauge", "Client connections.", lambda: face.statistics().sessions)
+    show(
+        "ws_sessions_opened",
+        "counter",
+        "Client connections since the start.",
+        lambda: face.statistics().opened,
+    )
+    show(
+        "hub_subscriptions",
+        "gauge",
+        "Subscriptions of all client connections.",
+        lambda: face.hub.statistics().listeners,
+    )
+    show(
+        "hub_events",
+        "counter",
+        "Events and messages that somebody listened to.",
+        lambda: face.hub.statistics().events,
+    )
+    show(
+        "hub_deliveries",
+        "counter",
+        "Events and messages times their subscribers.",
+        lambda: face.hub.statistics().deliveries,
+    )
+    show(
+        "ws_cut_off",
+        "counter",
+        "Connections cut off because they did not read.",
+        lambda: (
+            face.server.flusher.statistics().cut_for_bytes
+            + face.server.flusher.statistics().cut_for_age
+        ),
     )
     show(
         "auth_failures",

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from starlings.app.errors import OperatorError
 from starlings.settings import Settings
 from starlings.ws.http import BoundedHttpServer
+from starlings.ws.transport import WebSocketServer
 
 __all__ = ["ListeningServer", "make_config", "open_listener", "print_address"]
 
@@ -45,7 +46,9 @@ class ListeningServer(uvicorn.Server):
         self.should_exit = True
 
 
-def make_config(app: ASGIApp, http: BoundedHttpServer, settings: Settings) -> uvicorn.Config:
+def make_config(
+    app: ASGIApp, http: BoundedHttpServer, ws: WebSocketServer, settings: Settings
+) -> uvicorn.Config:
     """uvicorn's settings; everything that it could log or add is switched off.
 
     Raises:
@@ -54,7 +57,7 @@ def make_config(app: ASGIApp, http: BoundedHttpServer, settings: Settings) -> uv
     config = uvicorn.Config(
         app,
         http=http,  # type: ignore[arg-type]  # called like the class that uvicorn expects
-        ws="none",
+        ws=ws,  # type: ignore[arg-type]  # called like the class that uvicorn expects
         loop="none",
         lifespan="off",
         interface="asgi3",

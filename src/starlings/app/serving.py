@@ -35,6 +35,7 @@ from starlings.app.site import Site
 from starlings.auth.basic import BasicAuthenticator
 from starlings.auth.keyring import Keyring
 from starlings.auth.sealing import SealingError
+from starlings.auth.tokens import AccessToken, verify_token
 from starlings.core.credentials import CredentialsUnreadable
 from starlings.core.errors import Fault
 from starlings.node.clock import SYSTEM_SOURCES
@@ -45,7 +46,9 @@ from starlings.settings import Settings
 from starlings.storage.sqlite.credentials import CredentialStore
 from starlings.storage.sqlite.database import DatabaseError
 from starlings.storage.sqlite.store import SqliteStore
+from starlings.ws.face import SyncFace
 from starlings.ws.http import BoundedHttpServer
+from starlings.ws.transport import WebSocketOptions
 
 __all__ = ["run_server"]
 
@@ -113,13 +116,14 @@ async def _serve_store(
         public_url=settings.public_url,
         is_trusted_proxy=settings.is_trusted_proxy,
     )
+    face = _make_face(settings, node, keyring)
     http = BoundedHttpServer()
     health = Health(directory.path, lambda: store.is_writable)
     requests = RequestCounter()
-    figures = list_figures(store, rest, http, authenticator, keyring)
+    figures = list_figures(store, rest, face, http, authenticator, keyring)
     metrics = Metrics(requests, figures, __version__)
     site = Site(rest, authenticator, health, metrics, requests)
-    config = make_config(site, http, settings)
+    config = make_config(site, http, face.server, settings)
     retention = Retention(settings.log_retention, settings.tombstone_retention)
     with contextlib.closing(open_listener(settings.host, settings.port)) as listener:
         ready = partial(print_address, listener, is_secure=settings.ssl_certfile is not None)
@@ -131,10 +135,28 @@ async def _serve_store(
                 group.create_task(_checkpoint(store), name="checkpoint"),
             ]
             logger.info("Started data=%s version=%s", directory.path, __version__)
-            with _stopping_on_signals(server, health):
+            with _stopping_on_signals(server, health, face, settings.drain):
                 await server.serve([listener])
+            await face.close()
             for task in background:
                 task.cancel()
+
+
+def _make_face(settings: Settings, node: Node, keyring: Keyring) -> SyncFace:
+    limits = settings.limits_in_force
+
+    def verify(text: str) -> AccessToken:
+        return verify_token(text, keyring, limits, node.sources.now())
+
+    face = SyncFace(
+        node,
+        verify,
+        keyring.derive_secret("endpoints"),
+        base=settings.public_url or "https://starlings",
+        options=WebSocketOptions(allowed_origins=settings.ws_origins),
+    )
+    keyring.on_revoked(face.revoke_key)
+    return face
 
 
 async def _checkpoint(store: SqliteStore) -> None:
@@ -148,13 +170,23 @@ async def _checkpoint(store: SqliteStore) -> None:
 
 
 @contextlib.contextmanager
-def _stopping_on_signals(server: ListeningServer, health: Health) -> Iterator[None]:
+def _stopping_on_signals(
+    server: ListeningServer, health: Health, face: SyncFace, drain_seconds: float
+) -> Iterator[None]:
     loop = asyncio.get_running_loop()
+    draining: list[asyncio.Task[None]] = []
+
+    async def drain() -> None:
+        await face.drain(drain_seconds)
+        server.stop()
 
     def stop(name: str) -> None:
         logger.info("Stopping signal=%s at_once=%s", name, health.is_draining)
+        if health.is_draining:
+            server.stop()
+            return
         health.is_draining = True
-        server.stop()
+        draining.append(loop.create_task(drain(), name="drain"))
 
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:

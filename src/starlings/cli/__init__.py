@@ -13,6 +13,7 @@ from cyclopts import App
 
 from starlings import __version__
 from starlings.app import OperatorError
+from starlings.cli.data import backup, check, restore
 from starlings.cli.keys import keys
 from starlings.cli.serve import serve
 from starlings.cli.token import token
@@ -32,6 +33,9 @@ app = App(
 app.command(serve)
 app.command(token)
 app.command(keys)
+app.command(check)
+app.command(backup)
+app.command(restore)
 app.register_install_completion_command()
 
 

@@ -1,0 +1,88 @@
+"""The operator's care of a data directory: check it, back it up, put a backup in place."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from starlings.app.directory import DataDirectory
+from starlings.app.errors import OperatorError
+from starlings.node.clock import SYSTEM_SOURCES
+from starlings.settings import Settings
+from starlings.storage.sqlite.backup import back_up, put_back
+from starlings.storage.sqlite.check import CheckReport, check_database
+from starlings.storage.sqlite.database import DatabaseError
+
+__all__ = ["Restored", "back_up_data", "check_data", "restore_data"]
+
+
+class Restored(NamedTuple):
+    """What came of a restore."""
+
+    kept: Path | None
+    """The database that was there before."""
+    is_key_missing: bool
+    """True if the directory has nothing to open the backup's secrets with."""
+
+
+def check_data(settings: Settings) -> CheckReport:
+    """Look for damage in the data directory, beside a running server too.
+
+    Raises:
+        OperatorError: There is no database that could be checked.
+    """
+    database = DataDirectory(settings.data).database
+    if not database.exists():
+        raise OperatorError(f"There is no database in {settings.data}")
+    return _check(database)
+
+
+def back_up_data(settings: Settings, file: Path, *, may_replace: bool) -> int:
+    """Copy the database to a file while a server may write; the size of the copy in bytes.
+
+    Raises:
+        OperatorError: The file exists and ``may_replace`` is False, or it can't be made.
+    """
+    database = DataDirectory(settings.data).database
+    if not database.exists():
+        raise OperatorError(f"There is no database in {settings.data}")
+    if file.exists() and not may_replace:
+        raise OperatorError(f"{file} exists: name another file, or replace it with --force")
+    try:
+        back_up(database, file)
+        return file.stat().st_size
+    except (sqlite3.Error, OSError) as error:
+        raise OperatorError(f"{file} could not be made: {error}") from error
+
+
+def restore_data(settings: Settings, file: Path, *, may_replace: bool) -> Restored:
+    """Make a backup the data directory's database, with a new epoch.
+
+    Raises:
+        OperatorError: The backup is damaged; a server uses the directory; it has a database and
+            ``may_replace`` is False.
+    """
+    if not file.is_file():
+        raise OperatorError(f"There is no file {file}")
+    findings = _check(file).findings
+    if findings:
+        raise OperatorError(f"{file} is damaged: {findings[0].rule}: {findings[0].place}")
+    directory = DataDirectory(settings.data)
+    directory.make()
+    with directory.lock():
+        if directory.database.exists() and not may_replace:
+            raise OperatorError(f"{settings.data} has a database: replace it with --force")
+        try:
+            kept = put_back(file, directory.database, secrets.token_hex(8))
+        except (sqlite3.Error, OSError) as error:
+            raise OperatorError(f"{file} could not be put in place: {error}") from error
+    return Restored(kept, settings.secret_key is None and not directory.secret_key.exists())
+
+
+def _check(database: Path) -> CheckReport:
+    try:
+        return check_database(database, SYSTEM_SOURCES.now())
+    except (DatabaseError, sqlite3.Error) as error:
+        raise OperatorError(f"{database} can't be checked: {error}") from error
