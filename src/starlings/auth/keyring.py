@@ -104,6 +104,10 @@ class Keyring:
         assert rows is not None
         self._take(rows, is_strict=True)
 
+    def derive_secret(self, purpose: str) -> bytes:
+        """A secret of this installation for one purpose; the same after a restart."""
+        return self._sealer.derive(purpose)
+
     def find_account(self, sid: str) -> LiveAccount | None:
         return self._accounts.get(sid)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 from typing import Final, Self
 
@@ -37,6 +38,7 @@ class Sealer:
         if len(key) != KEY_BYTES:
             raise SealingError(f"The secret key has {len(key)} bytes; {KEY_BYTES} are needed")
         self._cipher = AESGCM(key)
+        self._key = key
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -55,6 +57,10 @@ class Sealer:
     def make_key_text() -> str:
         """A new random key, as ``from_text`` takes it."""
         return base64.b64encode(os.urandom(KEY_BYTES)).decode()
+
+    def derive(self, purpose: str) -> bytes:
+        """A secret of this installation for one purpose, that tells nothing about the key."""
+        return hmac.digest(self._key, b"derive\0" + purpose.encode(), "sha256")
 
     def seal(self, secret: str, owner_sid: str) -> bytes:
         """Encrypt a secret for its owner; different bytes every time."""

@@ -194,6 +194,13 @@ class ServerSession:
             case _ as never:
                 assert_never(never)
 
+    def hear_acknowledgement(self, now_ms: int) -> None:
+        """Take note of a ``reply`` without reading it: by far the most frequent frame.
+
+        The same as handling it as a :class:`FrameReceived`, for owners who know it by its look.
+        """
+        self._heard_at_ms = now_ms
+
     def handle(self, event: Input, now_ms: int) -> list[Output]:
         """Take in what happened and say what to do about it, in this order.
 

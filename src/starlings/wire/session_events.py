@@ -78,6 +78,7 @@ class Reason(Enum):
     TOKEN_EXPIRED = "token expired"
     SILENT = "client silent"
     DRAINED = "closed by the server"
+    REVOKED = "access was revoked"
     SLOW = "client too slow"
     SHUTDOWN = "server stops"
     TRANSPORT_LOST = "connection lost"

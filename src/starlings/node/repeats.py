@@ -1,0 +1,69 @@
+"""Requests that come again: a client that repeats one by itself gives it the same id, and must not
+have it carried out twice.
+
+Only what succeeded is remembered: a refusal or a fault changed nothing, so a repetition may be
+carried out. Remembered in memory, for a while: the client repeats within a minute and a half.
+[wire-protocol 6.1, 9]
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from typing import NamedTuple
+
+__all__ = ["Answer", "Repeats"]
+
+KEPT_SECONDS = 120.0
+_MOST = 50_000
+
+
+class Answer(NamedTuple):
+    """What a request was answered: the HTTP status and the JSON body."""
+
+    status: int
+    body: bytes
+
+
+class _Known(NamedTuple):
+    future: asyncio.Future[Answer]
+    since: float
+
+
+class Repeats:
+    """Answers of the recent requests, by caller and request id."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._known: OrderedDict[Hashable, _Known] = OrderedDict()
+
+    async def answer(self, key: Hashable, carry_out: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The answer to a request that is carried out now, or that was, or that is under way."""
+        known = self._known.get(key)
+        now = self._monotonic()
+        if known is not None and now - known.since < KEPT_SECONDS:
+            answer = await asyncio.shield(known.future)
+            if answer.status < 300:
+                return answer
+        self._forget_old(now)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._known[key] = _Known(future, now)
+        try:
+            answer = await carry_out()
+        except BaseException:
+            self._known.pop(key, None)
+            if not future.done():
+                future.set_result(Answer(500, b""))
+            raise
+        future.set_result(answer)
+        if answer.status >= 300:
+            self._known.pop(key, None)
+        return answer
+
+    def _forget_old(self, now: float) -> None:
+        while self._known:
+            oldest = next(iter(self._known.values()))
+            if len(self._known) < _MOST and now - oldest.since < KEPT_SECONDS:
+                return
+            self._known.popitem(last=False)

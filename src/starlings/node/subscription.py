@@ -1,0 +1,165 @@
+"""A session's interest in one object: catch-up, then live, without a gap, a repetition or a step
+back. [wire-protocol 8.4, 8.5]
+
+Theory of operation. The hub hears of a subscription first; from then on it is told every event.
+While its owner reads what the client has missed, events are *held*. When the catch-up has reached
+event N, ``go_live(N)`` drops what was held up to N, passes on the rest, and from then on each event
+goes straight to the client::
+
+    HOLDING --go_live(N)--> LIVE --hold()--> HOLDING        any --end()--> ENDED
+
+What is held is bounded: past ``MOST_HELD`` the subscription forgets it and remembers only that it
+did. ``go_live`` then says no, and the owner catches up once more from where it is: the log has it
+all. An event that isn't the successor of the last one (the news was lost on its way) does the same
+by itself: it holds, and calls ``on_gap``.
+
+No I/O, no clock: every interleaving is a plain test.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from starlings.core.events import VISIBLE, EventType
+from starlings.core.objects import Kind
+from starlings.node.hub import Delivery, MessageDelivery
+
+__all__ = ["MOST_HELD", "Mode", "Owner", "Subscription"]
+
+MOST_HELD = 1_000
+"""Events that are held during a catch-up; of data there are at most as many times 16 KiB."""
+
+
+class Mode(Enum):
+    HOLDING = "holding"
+    LIVE = "live"
+    ENDED = "ended"
+
+
+class Owner:
+    """What a subscription needs of its session. A base class, so that a call costs one look-up."""
+
+    __slots__ = ()
+
+    endpoint: str
+
+    def send(self, frame: bytes) -> None:
+        raise NotImplementedError
+
+    def on_gap(self, subscription: Subscription) -> None:
+        raise NotImplementedError
+
+    def on_removed(self, subscription: Subscription) -> None:
+        raise NotImplementedError
+
+    def on_permission(self, subscription: Subscription, delivery: Delivery) -> None:
+        raise NotImplementedError
+
+
+class Subscription:
+    """Implements ``hub.Listener`` for one session and object."""
+
+    __slots__ = ("_held", "_overflowed", "_owner", "kind", "last_id", "mode", "oid", "sid")
+
+    def __init__(self, oid: int, sid: str, kind: Kind, owner: Owner) -> None:
+        self.oid = oid
+        self.sid = sid
+        self.kind = kind
+        self.last_id = -1
+        """The newest event that the client has, as far as it was sent to it."""
+        self.mode = Mode.HOLDING
+        self._owner = owner
+        self._held: deque[Delivery | MessageDelivery] | None = deque()
+        self._overflowed = False
+
+    # From the hub
+
+    def hear(self, delivery: Delivery) -> None:
+        if self.mode is Mode.LIVE:
+            event = delivery.event
+            if event.type in VISIBLE:
+                if event.event_id == self.last_id + 1:
+                    self.last_id = event.event_id
+                    owner = self._owner
+                    # An own removal was reported by its reply already. [8.4]
+                    if event.type is EventType.ITEM_REMOVED and event.endpoint == owner.endpoint:
+                        return
+                    owner.send(delivery.frame)
+                elif event.event_id > self.last_id:
+                    self.hold()
+                    self._owner.on_gap(self)
+            else:
+                self._hear_hidden(delivery)
+        elif self.mode is Mode.HOLDING:
+            self._hold(delivery)
+
+    def hear_message(self, delivery: MessageDelivery) -> None:
+        if self.mode is Mode.LIVE:
+            if delivery.message.actor.endpoint != self._owner.endpoint:
+                self._owner.send(delivery.frame)
+        elif self.mode is Mode.HOLDING:
+            self._hold(delivery)
+
+    # From the owner
+
+    def hold(self) -> None:
+        """Hold events from now on, for a catch-up from ``last_id``."""
+        self.mode = Mode.HOLDING
+        self._held = deque()
+        self._overflowed = False
+
+    def go_live(self, last_id: int) -> bool:
+        """The catch-up has reached event ``last_id``: pass on what came meanwhile.
+
+        False: too much came meanwhile. The subscription holds anew; catch up again from
+            ``last_id``.
+        """
+        self.last_id = last_id
+        if self._overflowed:
+            self.hold()
+            return False
+        held, self._held = self._held, None
+        self.mode = Mode.LIVE
+        for delivery in held or ():
+            if self.mode is not Mode.LIVE:
+                if self.mode is Mode.HOLDING:
+                    self._hold(delivery)
+            elif isinstance(delivery, Delivery):
+                if delivery.event.event_id > last_id or delivery.event.type not in VISIBLE:
+                    self.hear(delivery)
+            else:
+                self.hear_message(delivery)
+        return True
+
+    def end(self) -> None:
+        """Pass nothing on any more."""
+        self.mode = Mode.ENDED
+        self._held = None
+
+    # Within
+
+    def _hold(self, delivery: Delivery | MessageDelivery) -> None:
+        assert self._held is not None
+        if len(self._held) < MOST_HELD:
+            self._held.append(delivery)
+        elif self.kind is Kind.STREAM:
+            self._held.popleft()  # messages are passing: the oldest one goes
+            self._held.append(delivery)
+        else:
+            self._overflowed = True
+            if isinstance(delivery, Delivery) and delivery.event.type not in VISIBLE:
+                # Removal and permissions are not caught up from the log: they must not be lost.
+                self._held.append(delivery)
+
+    def _hear_hidden(self, delivery: Delivery) -> None:
+        match delivery.event.type:
+            case EventType.OBJECT_REMOVED:
+                self.end()
+                if delivery.event.endpoint != self._owner.endpoint:
+                    self._owner.send(delivery.frame)
+                self._owner.on_removed(self)
+            case EventType.PERMISSION_SET | EventType.PERMISSION_REMOVED:
+                self._owner.on_permission(self, delivery)
+            case _:
+                pass

@@ -1,0 +1,369 @@
+"""Establishing subscriptions: replay what a client missed, then let it go live. [wire-protocol 8.1,
+8.2, 8.5]
+
+One ``CatchUp`` per session works off its entries in order, one after the other. A long replay is
+paged: after ``PAGE_EVENTS`` events or ``PAGE_BYTES`` the client is told ``interrupted`` and comes
+back from where it is, so a session that was away for long takes no more memory than one that
+wasn't. Between entries it waits until the connection has room.
+
+What is sent for an entry: replayed events, then its confirmation; and only then, by
+``Subscription.go_live``, events that happened meanwhile. Confirmations of entries without replay
+are gathered, up to ``CONFIRM_ENTRIES`` in one notification.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import NamedTuple, Protocol
+
+from starlings.core.access import Right
+from starlings.core.errors import Fault, Reason, Refusal
+from starlings.core.events import Event, EventType
+from starlings.core.objects import Actor, Item, Kind, ObjectRef, Service, SyncObject, Tombstone
+from starlings.core.sids import is_sid
+from starlings.node.hub import Hub
+from starlings.node.node import Node
+from starlings.node.subscription import Mode, Owner, Subscription
+from starlings.wire.subscriptions import (
+    CorrelationId,
+    Established,
+    Failed,
+    SubscriptionEntry,
+    encode_canceled,
+    encode_established,
+    encode_failed,
+)
+from starlings.ws.render import EventEncoder, encode_event_payload
+
+__all__ = ["CatchUp", "Peer"]
+
+logger = logging.getLogger("starlings.ws")
+
+PAGE_EVENTS = 500
+PAGE_BYTES = 256 * 1024
+CONFIRM_ENTRIES = 50
+_KINDS = {kind.word: kind for kind in Kind}
+
+
+class Peer(Protocol):
+    """The session, as a catch-up needs it."""
+
+    def send(self, frame: bytes) -> None: ...
+
+    async def wait_for_room(self) -> None:
+        """Return once the connection has taken most of what was sent; at once if it has."""
+
+
+class _Job(NamedTuple):
+    entry: SubscriptionEntry
+    correlation_id: CorrelationId
+    is_last: bool
+    """Of its batch: gathered confirmations go out after it."""
+
+
+class _Gap(NamedTuple):
+    subscription: Subscription
+
+
+class _Replayed(NamedTuple):
+    """What a page of replay came to."""
+
+    last_id: int
+    is_complete: bool
+
+
+class CatchUp:
+    """The subscriptions of one session."""
+
+    def __init__(
+        self,
+        node: Node,
+        hub: Hub,
+        encoder: EventEncoder,
+        base: str,
+        service: Service,
+        actor: Actor,
+        owner: Owner,
+        peer: Peer,
+    ) -> None:
+        self._node = node
+        self._hub = hub
+        self._encoder = encoder
+        self._base = base
+        self._service = service
+        self._actor = actor
+        self._owner = owner
+        self._peer = peer
+        self.subscriptions: dict[str, Subscription] = {}
+        """By SID of the object."""
+        self._jobs: deque[_Job | _Gap] = deque()
+        self._confirmed: list[tuple[Subscription, Established]] = []
+        self._failed: list[Failed] = []
+        self._correlation_id: CorrelationId = 0
+        self._is_working = False
+
+    # What the session asks for
+
+    def establish(self, entries: list[SubscriptionEntry], correlation_id: CorrelationId) -> bool:
+        """Queue entries; True: somebody has to ``work`` now."""
+        for place, entry in enumerate(entries, 1):
+            self._jobs.append(_Job(entry, correlation_id, place == len(entries)))
+        return self._take_work()
+
+    def repair(self, subscription: Subscription) -> bool:
+        """Queue a catch-up of a live subscription that missed something; True as above."""
+        self._jobs.append(_Gap(subscription))
+        return self._take_work()
+
+    def cancel(self, entries: list[SubscriptionEntry], correlation_id: CorrelationId) -> None:
+        """End subscriptions; those that don't exist are confirmed all the same. [trap 14]"""
+        for entry in entries:
+            self.drop(entry.object_sid)
+        payload = encode_canceled(
+            correlation_id, [(entry.object_sid, entry.object_type) for entry in entries]
+        )
+        self._peer.send(self._encoder.frame(payload))
+
+    def drop(self, sid: str) -> None:
+        """End a subscription without a word."""
+        subscription = self.subscriptions.pop(sid, None)
+        if subscription is not None:
+            subscription.end()
+            self._hub.unwatch(subscription.oid, subscription)
+
+    def fail(self, subscription: Subscription, refusal: Refusal) -> None:
+        """End a live subscription and say why. [rest-api 6]"""
+        self.drop(subscription.sid)
+        failed = Failed(
+            subscription.sid,
+            subscription.kind.word,
+            refusal.status,
+            refusal.code,
+            refusal.message,
+        )
+        self._peer.send(self._encoder.frame(encode_failed(self._correlation_id, [failed])))
+
+    def end(self) -> None:
+        """The session is over."""
+        self._jobs.clear()
+        for sid in list(self.subscriptions):
+            self.drop(sid)
+
+    # The work
+
+    def _take_work(self) -> bool:
+        if self._is_working or not self._jobs:
+            return False
+        self._is_working = True
+        return True
+
+    async def work(self) -> None:
+        """Work off what is queued. Run by one task at a time."""
+        try:
+            while self._jobs:
+                await self._peer.wait_for_room()
+                if not self._jobs:
+                    break
+                job = self._jobs.popleft()
+                if isinstance(job, _Gap):
+                    await self._repair(job.subscription)
+                else:
+                    await self._establish(job)
+        finally:
+            self._is_working = False
+
+    async def _establish(self, job: _Job) -> None:
+        if job.correlation_id != self._correlation_id:
+            self._confirm()
+            self._correlation_id = job.correlation_id
+        entry = job.entry
+        try:
+            subscription, target = await self._open(entry)
+            replayed = await self._replay_until_live(
+                subscription, target, entry.last_event_id, job.correlation_id
+            )
+        except Refusal as refusal:
+            self.drop(entry.object_sid)
+            self._failed.append(
+                Failed(
+                    entry.object_sid,
+                    entry.object_type,
+                    refusal.status,
+                    refusal.code,
+                    refusal.message,
+                )
+            )
+        except Fault as fault:
+            # Passing trouble: without a confirmation the client asks again by itself. [8.2]
+            logger.warning("A subscription will be asked for again error=%s", fault.message)
+            self.drop(entry.object_sid)
+        else:
+            status: Established
+            if replayed.is_complete:
+                last_id = None if subscription.kind is Kind.STREAM else replayed.last_id
+                status = Established(entry.object_sid, entry.object_type, last_id)
+            else:
+                self.drop(entry.object_sid)
+                status = Established(
+                    entry.object_sid, entry.object_type, replayed.last_id, "interrupted"
+                )
+            subscription.last_id = replayed.last_id
+            self._confirmed.append((subscription, status))
+        if job.is_last or len(self._confirmed) >= CONFIRM_ENTRIES:
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """Send what was gathered; each subscription goes live right behind its confirmation."""
+        failed, self._failed = self._failed, []
+        confirmed, self._confirmed = self._confirmed, []
+        if failed:
+            self._peer.send(self._encoder.frame(encode_failed(self._correlation_id, failed)))
+        if not confirmed:
+            return
+        entries = [status for _, status in confirmed]
+        self._peer.send(self._encoder.frame(encode_established(self._correlation_id, entries)))
+        for subscription, _ in confirmed:
+            if subscription.mode is Mode.HOLDING and not subscription.go_live(subscription.last_id):
+                self._jobs.append(_Gap(subscription))
+
+    async def _open(self, entry: SubscriptionEntry) -> tuple[Subscription, SyncObject]:
+        """Begin to listen to an object. Raises Refusal: it doesn't exist, or is not to be read."""
+        kind = _KINDS.get(entry.object_type)
+        if kind is None:
+            raise Refusal(Reason.BAD_PARAMETER, f"Invalid object_type: {entry.object_type[:64]!r}")
+        if not is_sid(entry.object_sid):
+            raise Refusal(kind.not_found)
+        self.drop(entry.object_sid)
+        if len(self.subscriptions) >= self._node.limits.subscriptions:
+            raise Refusal(
+                Reason.TOO_MANY_SUBSCRIPTIONS,
+                f"Too many subscriptions: a connection may have {self._node.limits.subscriptions}",
+            )
+        ref = ObjectRef(self._service.oid, kind, entry.object_sid)
+        target = await self._node.get_object(ref, self._actor, Right.READ)
+        subscription = Subscription(target.oid, target.sid, kind, self._owner)
+        self.subscriptions[target.sid] = subscription
+        self._hub.watch(target.oid, self._service.sid, subscription)
+        # Again, now that nothing can be missed: it may have been removed in between.
+        target = await self._node.get_object(ref, self._actor, Right.READ)
+        return subscription, target
+
+    async def _replay_until_live(
+        self,
+        subscription: Subscription,
+        target: SyncObject,
+        after_id: int | None,
+        correlation_id: CorrelationId,
+    ) -> _Replayed:
+        """Send what happened after ``after_id``, a page at most. None: nothing is asked for."""
+        if after_id is None or after_id == target.event_id or target.kind is Kind.STREAM:
+            return _Replayed(target.event_id, is_complete=True)
+        if after_id > target.event_id:
+            # Of another history: the client would take no event up to that id. [8.5]
+            raise Refusal(target.kind.not_found, f"{target.kind.not_found.title}: history was cut")
+        if target.kind is Kind.DOCUMENT:
+            self._send(target, _latest(target), correlation_id)
+            return _Replayed(target.event_id, is_complete=True)
+        events = await self._node.store.replay(target.oid, max(after_id, -1), PAGE_EVENTS + 1)
+        if events is not None:
+            return self._send_page(target, events, after_id, correlation_id)
+        return await self._send_snapshot(target, after_id, correlation_id)
+
+    def _send_page(
+        self,
+        target: SyncObject,
+        events: list[Event],
+        after_id: int,
+        correlation_id: CorrelationId | None,
+    ) -> _Replayed:
+        last_id, size_bytes = after_id, 0
+        for event in events[:PAGE_EVENTS]:
+            if size_bytes > PAGE_BYTES:
+                return _Replayed(last_id, is_complete=False)
+            size_bytes += self._send(target, event, correlation_id)
+            last_id = event.event_id
+        return _Replayed(last_id, is_complete=len(events) <= PAGE_EVENTS)
+
+    async def _send_snapshot(
+        self, target: SyncObject, after_id: int, correlation_id: CorrelationId | None
+    ) -> _Replayed:
+        """The log is too young: send every item changed since, and the removals still known."""
+        snapshot = await self._node.store.snapshot(target.oid, after_id, PAGE_EVENTS)
+        if snapshot is None:
+            return _Replayed(target.event_id, is_complete=True)  # its removal is being held
+        changed: list[Item | Tombstone] = [*snapshot.items, *snapshot.tombstones]
+        changed.sort(key=lambda one: one.event_id)
+        last_id, size_bytes = after_id, 0
+        now = self._node.sources.now()
+        for one in changed:
+            if size_bytes > PAGE_BYTES:
+                return _Replayed(last_id, is_complete=False)
+            if isinstance(one, Tombstone) or one.is_live(now):
+                event = _as_event(one, after_id)
+                size_bytes += self._send(snapshot.object, event, correlation_id)
+            last_id = one.event_id
+        if not snapshot.is_complete:
+            return _Replayed(last_id, is_complete=False)
+        return _Replayed(snapshot.object.event_id, is_complete=True)
+
+    async def _repair(self, subscription: Subscription) -> None:
+        """Catch a live subscription up from where it is, page after page."""
+        while subscription.mode is Mode.HOLDING:
+            await self._peer.wait_for_room()
+            target = await self._node.store.find_object(subscription.oid)
+            if target is None or subscription.mode is not Mode.HOLDING:
+                subscription.go_live(subscription.last_id)  # its removal is being held
+                return
+            after_id = subscription.last_id
+            if target.kind is Kind.STREAM or target.event_id <= after_id:
+                replayed = _Replayed(after_id, is_complete=True)
+            elif target.kind is Kind.DOCUMENT:
+                self._send(target, _latest(target), None)
+                replayed = _Replayed(target.event_id, is_complete=True)
+            else:
+                events = await self._node.store.replay(target.oid, after_id, PAGE_EVENTS + 1)
+                if events is None:
+                    replayed = await self._send_snapshot(target, after_id, None)
+                else:
+                    replayed = self._send_page(target, events, after_id, None)
+            subscription.last_id = replayed.last_id
+            if replayed.is_complete and subscription.go_live(replayed.last_id):
+                return
+
+    def _send(self, target: SyncObject, event: Event, correlation_id: CorrelationId | None) -> int:
+        payload = encode_event_payload(self._base, target, event, self._service.sid, correlation_id)
+        assert payload is not None
+        self._peer.send(self._encoder.frame(payload))
+        return len(payload)
+
+
+def _latest(document: SyncObject) -> Event:
+    """A document's present state as the event that leads to it."""
+    return Event(
+        document.oid,
+        document.seq,
+        document.event_id,
+        EventType.DOCUMENT_UPDATED,
+        document.updated_at,
+        None,
+        document.data,
+        document.expires_at,
+        document.created_by,
+        None,
+        None,
+    )
+
+
+def _as_event(one: Item | Tombstone, after_id: int) -> Event:
+    """An item's present state, or its removal, as the event that leads to it."""
+    if isinstance(one, Tombstone):
+        return Event(
+            one.oid, 0, one.event_id, EventType.ITEM_REMOVED, one.at, one.key, one.data, None, "",
+            one.endpoint, None,
+        )  # fmt: skip
+    kind = EventType.ITEM_ADDED if one.added_id > after_id else EventType.ITEM_UPDATED
+    return Event(
+        one.oid, 0, one.event_id, kind, one.updated_at, one.key, one.data, one.expires_at,
+        one.created_by, None, None,
+    )  # fmt: skip

@@ -1,0 +1,194 @@
+"""The socket face as a whole: what all sessions share, and the list of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+from starlings.core.errors import Reason, Refusal
+from starlings.node.hub import Hub
+from starlings.node.node import Node
+from starlings.node.repeats import Repeats
+from starlings.storage.store import Batch
+from starlings.wire.session_events import Reason as EndReason
+from starlings.wire.session_events import Timing
+from starlings.ws.endpoints import Endpoints
+from starlings.ws.render import EventEncoder
+from starlings.ws.requests import RequestHandler
+from starlings.ws.session import SyncSession, Token
+from starlings.ws.transport import WebSocketOptions, WebSocketServer
+
+__all__ = ["FaceStatistics", "SyncFace"]
+
+logger = logging.getLogger("starlings.ws")
+
+
+class FaceStatistics(NamedTuple):
+    """``sessions`` is the present number; the rest counts since the start."""
+
+    sessions: int
+    opened: int
+    telemetry_events: int
+    ended: dict[str, int]
+    """By reason."""
+
+
+class SyncFace:
+    """Makes and knows the sessions. ``server`` is what uvicorn takes as ``ws``.
+
+    Args:
+        verify: Checks an access token; raises Refusal.
+        endpoint_secret: Signs continuation tokens; of this installation.
+        base: ``scheme://host`` in front of the URLs in bodies and events; only a label.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        verify: Callable[[str], Token],
+        endpoint_secret: bytes,
+        base: str = "https://starlings",
+        options: WebSocketOptions | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self.node = node
+        self.verify = verify
+        self.base = base
+        self.timing = timing or Timing()
+        self.now = node.sources.now
+        self.monotonic = node.sources.monotonic
+        self.encoder = EventEncoder(base, node.sources.random_bits(64))
+        self.hub = Hub(self.encoder)
+        self.handler = RequestHandler(node, base)
+        self.repeats = Repeats(node.sources.monotonic)
+        self.endpoints = Endpoints(endpoint_secret, node.store.epoch, node.sources.random_bits)
+        self.server = WebSocketServer(lambda: SyncSession(self), options)
+        self.telemetry_events = 0
+        self._sessions: set[SyncSession] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opened = 0
+        self._ended: Counter[str] = Counter()
+        self._connect_tokens = 0.0
+        self._connect_tokens_at = 0.0
+        node.store.listen(self.hub.publish)
+        node.store.listen(self._check_changed_services)
+        node.listen_to_messages(self.hub.publish_message)
+
+    # For sessions
+
+    def add(self, session: SyncSession) -> None:
+        self._sessions.add(session)
+        self._opened += 1
+
+    def remove(self, session: SyncSession, reason: str) -> None:
+        if session in self._sessions:
+            self._sessions.discard(session)
+            self._ended[reason] += 1
+            identity = "-" if session.token is None else session.token.identity
+            logger.info("A session ended reason=%s identity=%r", reason, identity)
+
+    def on_ready(self, session: SyncSession) -> None:
+        assert session.caller is not None
+        logger.info(
+            "A session began service=%s identity=%r endpoint=%s",
+            session.caller.service.sid,
+            session.caller.actor.identity,
+            session.endpoint,
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work of a session in a task that ``close`` waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finish)
+
+    def take_connection(self) -> None:
+        """Count a new connection. Raises Refusal TOO_MANY_REQUESTS. [rest-api 10]"""
+        rates = self.node.limits.rates
+        if rates.connections is None:
+            return
+        capacity = rates.connections * rates.burst_seconds
+        now = self.monotonic()
+        if self._connect_tokens_at == 0.0:
+            self._connect_tokens = capacity
+        else:
+            passed = now - self._connect_tokens_at
+            self._connect_tokens = min(capacity, self._connect_tokens + passed * rates.connections)
+        self._connect_tokens_at = now
+        if self._connect_tokens < 1.0:
+            raise Refusal(Reason.TOO_MANY_REQUESTS, "Too many connections in a short time")
+        self._connect_tokens -= 1.0
+
+    # For the assembly
+
+    def revoke_key(self, key_sid: str) -> None:
+        """End the sessions whose token was signed with a key."""
+        self._revoke(lambda token: token.key_sid == key_sid)
+
+    def revoke_identity(self, account_sid: str, identity: str) -> int:
+        """End the sessions of an identity; how many."""
+        return self._revoke(
+            lambda token: token.account_sid == account_sid and token.identity == identity
+        )
+
+    async def drain(self, spread_seconds: float) -> None:
+        """End all sessions; clients come back over ``spread_seconds``, not all at once."""
+        sessions = list(self._sessions)
+        for place, session in enumerate(sessions):
+            if session.token is None:
+                session.drop(EndReason.SHUTDOWN)
+            else:
+                share = spread_seconds * 1000 * place / max(1, len(sessions))
+                session.drain(int(share))
+        for _ in range(30):
+            if not self._sessions:
+                break
+            await asyncio.sleep(0.05)
+        for session in list(self._sessions):
+            session.drop(EndReason.SHUTDOWN)
+
+    async def close(self) -> None:
+        """Wait for the work that sessions have begun."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=5.0)
+        for task in list(self._tasks):
+            task.cancel()
+
+    def statistics(self) -> FaceStatistics:
+        return FaceStatistics(
+            len(self._sessions), self._opened, self.telemetry_events, dict(self._ended)
+        )
+
+    # Within
+
+    def _revoke(self, is_meant: Callable[[Token], bool]) -> int:
+        meant = [
+            session
+            for session in self._sessions
+            if session.token is not None and is_meant(session.token)
+        ]
+        for session in meant:
+            session.revoke()
+        return len(meant)
+
+    def _check_changed_services(self, batch: Batch) -> None:
+        """A service that is gone ends its sessions; access control is checked anew at once."""
+        for oid, service in batch.services:
+            for session in list(self._sessions):
+                if session.caller is None or session.caller.service.oid != oid:
+                    continue
+                if service is None:
+                    session.drop(EndReason.REVOKED)
+                    continue
+                session.caller = session.caller._replace(service=service)
+                if service.has_acl:
+                    for subscription in session.subscriptions():
+                        self.spawn(session.check_access(subscription))
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("Work of a session failed", exc_info=task.exception())
