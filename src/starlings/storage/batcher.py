@@ -5,6 +5,10 @@ takes all that wait, up to a bound, commits them together, and hands the results
 So a commit's sync to disk is shared by as many writers as happen to wait for it, and no writer
 waits longer than for the commit before and its own.
 
+The loop hands over what was asked for in one of its turns as a whole, in the next turn. Callers who
+go on because of the same commit ask again in the same turn: without this, the first one's command
+would be committed alone, and all others would wait for a second sync.
+
 Results are set before listeners are told, and listeners run in the next step of the loop: whoever
 waits for a result goes on before the event it caused is delivered. Batches are told in the order of
 their commits.
@@ -15,7 +19,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
@@ -77,12 +83,20 @@ class _Job(NamedTuple):
     future: asyncio.Future[Any]
 
 
+_Task = _Order | _Job | None
+"""None: the end."""
+
+
 class Batcher:
     """Queues commands for one ``Committer``. Belongs to the event loop that started it."""
 
     def __init__(self, committer: Committer) -> None:
         self._committer = committer
-        self._queue: SimpleQueue[_Order | _Job | None] = SimpleQueue()
+        self._fresh: list[_Task] = []
+        """Asked for in this turn of the loop, not handed over yet."""
+        self._queue: SimpleQueue[list[_Task]] = SimpleQueue()
+        self._backlog: deque[_Task] = deque()
+        """The writing thread's: handed over, not carried out yet."""
         self._listeners: list[CommitListener] = []
         self._waiting = 0
         self._commits = self._commands = self._largest_batch = 0
@@ -109,23 +123,19 @@ class Batcher:
         Raises:
             Fault: UNAVAILABLE: closing, or too many commands wait.
         """
-        if self._is_closing:
-            raise Fault(Reason.UNAVAILABLE, "The store is closing")
         if self._waiting >= MOST_WAITING:
             raise Fault(Reason.UNAVAILABLE, "Too many writes are waiting; try again")
         future: asyncio.Future[Outcome] = self._loop.create_future()
+        self._ask(_Order(command, future, size_bytes))
         self._waiting += 1
-        self._queue.put(_Order(command, future, size_bytes))
         return future
 
     async def run(self, job: Callable[[], Any]) -> Any:
         """Run a function in the writing thread, between two batches; it has a transaction of its
         own.
         """
-        if self._is_closing:
-            raise Fault(Reason.UNAVAILABLE, "The store is closing")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(_Job(job, future))
+        self._ask(_Job(job, future))
         return await future
 
     def statistics(self) -> BatcherStatistics:
@@ -133,11 +143,23 @@ class Batcher:
 
     async def close(self) -> None:
         """Carry out what is queued, then end the thread."""
-        if self._thread is None or self._is_closing:
+        if self._thread is None:
             return
-        self._is_closing = True
-        self._queue.put(None)
-        await self._ended
+        if not self._is_closing:
+            self._ask(None)
+            self._is_closing = True
+        await asyncio.shield(self._ended)
+
+    def _ask(self, task: _Task) -> None:
+        if self._is_closing or self._ended.done():
+            raise Fault(Reason.UNAVAILABLE, "The store is closed")
+        if not self._fresh:
+            self._loop.call_soon(self._hand_over)
+        self._fresh.append(task)
+
+    def _hand_over(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        self._queue.put(fresh)
 
     # In the writing thread
 
@@ -145,49 +167,62 @@ class Batcher:
         try:
             self._committer.open()
         except Exception as error:
-            self._loop.call_soon_threadsafe(opened.set_exception, error)
+            self._tell(_set_exception, opened, error)
+            self._tell(_set_result, self._ended, None)
             return
-        self._loop.call_soon_threadsafe(opened.set_result, None)
+        self._tell(_set_result, opened, None)
         try:
             while self._work_once():
                 pass
-        finally:
+        except Exception:
+            logger.exception("The writing thread ends after an error")
+        try:
             self._committer.close()
-            self._loop.call_soon_threadsafe(self._ended.set_result, None)
+        except Exception:
+            logger.exception("The store was not closed in order")
+        self._tell(self._end)
 
     def _work_once(self) -> bool:
-        """Take what waits and carry it out; False: this was the end."""
-        try:
-            first = self._queue.get_nowait()
-        except Empty:
-            self._committer.rest()
-            first = self._queue.get()
+        """Carry out the next batch or job, after waiting for one; False: this was the end."""
+        self._fetch()
+        first = self._backlog[0]
         if first is None:
             return False
         if isinstance(first, _Job):
+            self._backlog.popleft()
             self._run_job(first)
-            return True
-        orders = [first]
-        size_bytes = first.size_bytes
-        after: _Job | None = None
-        is_last = False
-        while len(orders) < BATCH_COMMANDS and size_bytes < BATCH_BYTES:
+        else:
+            self._commit(self._take_batch())
+        return True
+
+    def _fetch(self) -> None:
+        """Move what was handed over to the backlog; rest, and wait, as long as that is empty."""
+        backlog = self._backlog
+        if not backlog and self._queue.empty():
             try:
-                following = self._queue.get_nowait()
+                self._committer.rest()
+            except Exception:
+                logger.exception("Housekeeping failed")
+            backlog += self._queue.get()
+        while True:
+            try:
+                backlog += self._queue.get_nowait()
             except Empty:
-                break
-            if following is None:
-                is_last = True
-                break
-            if isinstance(following, _Job):
-                after = following
+                return
+
+    def _take_batch(self) -> list[_Order]:
+        """The orders at the front of the backlog, within the bounds of a batch."""
+        backlog = self._backlog
+        orders: list[_Order] = []
+        size_bytes = 0
+        while backlog and len(orders) < BATCH_COMMANDS and size_bytes < BATCH_BYTES:
+            following = backlog[0]
+            if not isinstance(following, _Order):
                 break
             orders.append(following)
             size_bytes += following.size_bytes
-        self._commit(orders)
-        if after is not None:
-            self._run_job(after)
-        return not is_last
+            backlog.popleft()
+        return orders
 
     def _commit(self, orders: list[_Order]) -> None:
         try:
@@ -200,17 +235,31 @@ class Batcher:
         self._commits += 1
         self._commands += len(orders)
         self._largest_batch = max(self._largest_batch, len(orders))
-        self._loop.call_soon_threadsafe(self._announce, orders, results)
+        self._tell(self._announce, orders, results)
 
     def _run_job(self, job: _Job) -> None:
         try:
             answer = job.run()
         except Exception as error:
-            self._loop.call_soon_threadsafe(_set_exception, job.future, error)
+            self._tell(_set_exception, job.future, error)
         else:
-            self._loop.call_soon_threadsafe(_set_result, job.future, answer)
+            self._tell(_set_result, job.future, answer)
+
+    def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Call back on the event loop, unless it was closed without closing the store."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *arguments)
 
     # Back on the event loop
+
+    def _end(self) -> None:
+        """The thread has ended: what it left, after an error, will never be carried out."""
+        while not self._queue.empty():
+            self._backlog += self._queue.get_nowait()
+        for task in (*self._backlog, *self._fresh):
+            if task is not None:
+                _set_exception(task.future, Fault(Reason.UNAVAILABLE, "The store is closed"))
+        _set_result(self._ended, None)
 
     def _announce(self, orders: list[_Order], results: Results) -> None:
         self._waiting -= len(orders)
