@@ -21,6 +21,8 @@ __all__ = ["Changes", "Rows", "WorkingSet"]
 
 _OBJECT_BYTES = 700
 """What an object costs in memory beside its data, roughly."""
+_ABSENCE_BYTES = 150
+"""What it costs to remember that an id is nobody's."""
 
 
 class Rows(Protocol):
@@ -157,6 +159,7 @@ class WorkingSet:
         self._objects[row.oid] = row
 
     def know_no_object(self, oid: int) -> None:
+        self._size_bytes += _ABSENCE_BYTES
         self._objects[oid] = None
 
     def know_item(self, place: tuple[int, ItemKey], row: Item | None) -> None:
@@ -169,7 +172,7 @@ class WorkingSet:
         except KeyError:
             row = self._rows.load_object(oid)
             if row is None:
-                self._objects[oid] = None
+                self.know_no_object(oid)
             else:
                 self.know_object(row)
             return row
@@ -284,4 +287,6 @@ class WorkingSet:
 
     def forget_object(self, oid: int) -> None:
         """An object's row was purged."""
-        self._objects.pop(oid, None)
+        row = self._objects.pop(oid, None)
+        if row is not None:
+            self._size_bytes -= _OBJECT_BYTES + len(row.data or b"")

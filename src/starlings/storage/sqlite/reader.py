@@ -45,6 +45,8 @@ class Reader:
         """
         try:
             row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
+        except (OverflowError, UnicodeEncodeError):  # a value that no row can have
+            return None
         except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
             raise Fault(Reason.UNAVAILABLE, "The store can't be read at the moment") from error
         return row
@@ -78,8 +80,9 @@ class Reader:
         finally:
             connection.execute("ROLLBACK")
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+    async def close(self) -> None:
+        """Finish the queries that were asked for, then close."""
+        await asyncio.to_thread(self._threads.shutdown)
         for connection in self._opened:
             connection.close()
         self._connection.close()

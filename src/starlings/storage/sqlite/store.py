@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from starlings.core.commands import Command
 from starlings.core.events import VISIBLE, Event
@@ -21,7 +21,7 @@ from starlings.core.objects import Item, ItemKey, Kind, Permission, Service, Syn
 from starlings.core.state import Outcome
 from starlings.storage.batcher import Batcher
 from starlings.storage.sqlite import rows as r
-from starlings.storage.sqlite.database import FILE_NAME
+from starlings.storage.sqlite.database import CHECKPOINT_BYTES, FILE_NAME
 from starlings.storage.sqlite.housekeeping import list_due, purge, trim_log
 from starlings.storage.sqlite.reader import Reader
 from starlings.storage.sqlite.writer import Writer
@@ -29,11 +29,11 @@ from starlings.storage.store import CommitListener, Due, Place, Snapshot, StoreS
 
 __all__ = ["SqliteStore"]
 
-_CHECKPOINT_BYTES = 4 * 1024 * 1024
-"""A log of this size is given back to the database as soon as nobody waits …"""
 _CHECKPOINT_AT_ONCE_BYTES = 64 * 1024 * 1024
-"""… and one of this size between two batches, so that it stays bounded under a steady load."""
+"""A log of this size is given back between two batches, so that it stays bounded under a steady
+load; otherwise that waits until nobody writes."""
 _COMMAND_BYTES = 200
+_Edge = TypeVar("_Edge", int, str)
 _VISIBLE = ", ".join(str(kind.value) for kind in sorted(VISIBLE))
 
 
@@ -44,7 +44,7 @@ class SqliteStore:
         self._path = path
         self._log_path = path.with_name(path.name + "-wal")
         self._writer = Writer(
-            path, limits, now, secrets.token_hex(8), lambda: self._log_bytes() > _CHECKPOINT_BYTES
+            path, limits, now, secrets.token_hex(8), lambda: self._log_bytes() > CHECKPOINT_BYTES
         )
         self._batcher = Batcher(self._writer)
 
@@ -59,7 +59,11 @@ class SqliteStore:
         """
         store = cls(directory / FILE_NAME, limits, now)
         await store._batcher.start()
-        store._reader = Reader(store._path)
+        try:
+            store._reader = Reader(store._path)
+        except BaseException:
+            await store._batcher.close()
+            raise
         return store
 
     _reader: Reader
@@ -84,9 +88,7 @@ class SqliteStore:
     # Single rows
 
     async def find_service(self, oid: int) -> Service | None:
-        row = self._reader.find(
-            f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE oid = ?", (_fitting(oid),)
-        )
+        row = self._reader.find(f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE oid = ?", (oid,))
         return None if row is None else r.service_of(row)
 
     async def find_default_service(self) -> Service | None:
@@ -97,8 +99,7 @@ class SqliteStore:
 
     async def find_object(self, oid: int) -> SyncObject | None:
         row = self._reader.find(
-            f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid = ? AND is_removed = 0",
-            (_fitting(oid),),
+            f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid = ? AND is_removed = 0", (oid,)
         )
         return None if row is None else r.object_of(row)
 
@@ -111,8 +112,6 @@ class SqliteStore:
         return None if row is None else r.object_of(row)
 
     async def find_item(self, oid: int, key: ItemKey) -> Item | None:
-        if isinstance(key, int):
-            key = _fitting(key)
         row = self._reader.find(
             f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ? AND key = ?", (oid, key)
         )
@@ -132,7 +131,7 @@ class SqliteStore:
     ) -> list[Service]:
         where, order = _after("(created_at, oid)", start, is_descending, "(?, ?)")
         statement = f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE true{where} {order} LIMIT ?"
-        rows = await self._select(statement, (*(start or ()), limit))
+        rows = await self._select(statement, (*map(_fitting, start or ()), limit))
         return [r.service_of(row) for row in rows]
 
     async def list_objects(
@@ -149,7 +148,7 @@ class SqliteStore:
             f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE service_oid = ? AND kind = ?"
             f" AND is_removed = 0 AND (expires_at IS NULL OR expires_at > ?){where} {order} LIMIT ?"
         )
-        values = (service_oid, kind, now, *(start or ()), limit)
+        values = (service_oid, kind, now, *map(_fitting, start or ()), limit)
         return [r.object_of(row) for row in await self._select(statement, values)]
 
     async def list_items(
@@ -161,14 +160,12 @@ class SqliteStore:
         limit: int,
         now: int,
     ) -> list[Item]:
-        if isinstance(start, int):
-            start = _fitting(start)
         where, order = _after("key", start, is_descending, "?", is_inclusive)
         statement = (
             f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ?"
             f" AND (expires_at IS NULL OR expires_at > ?){where} {order} LIMIT ?"
         )
-        edge = () if start is None else (start,)
+        edge = () if start is None else (_fitting(start),)
         rows = await self._select(statement, (oid, now, *edge, limit))
         return [r.item_of(row) for row in rows]
 
@@ -179,7 +176,7 @@ class SqliteStore:
         statement = (
             f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ?{where} {order} LIMIT ?"
         )
-        edge = () if start is None else (start,)
+        edge = () if start is None else (_fitting(start),)
         rows = await self._select(statement, (oid, *edge, limit))
         return [r.permission_of(row) for row in rows]
 
@@ -189,7 +186,7 @@ class SqliteStore:
         statement = (
             f"SELECT {r.EVENT_COLUMNS} FROM event WHERE oid = ? AND seq > ? ORDER BY seq LIMIT ?"
         )
-        rows = await self._select(statement, (oid, after_seq, limit))
+        rows = await self._select(statement, (oid, _fitting(after_seq), limit))
         return [r.event_of(row) for row in rows]
 
     async def replay(self, oid: int, after_id: int, limit: int) -> list[Event] | None:
@@ -199,7 +196,8 @@ class SqliteStore:
                 f"SELECT {r.EVENT_COLUMNS} FROM event WHERE oid = ? AND seq > ? AND event_id > ?"
                 f" AND type IN ({_VISIBLE}) ORDER BY seq LIMIT ?"
             )
-            rows = connection.execute(statement, (oid, after_id, after_id, limit)).fetchall()
+            values = (oid, _fitting(after_id), _fitting(after_id), limit)
+            rows = connection.execute(statement, values).fetchall()
             if rows:
                 events = [r.event_of(row) for row in rows]
                 return events if events[0].event_id == after_id + 1 else None
@@ -211,6 +209,8 @@ class SqliteStore:
         return await self._reader.run(query)
 
     async def snapshot(self, oid: int, after_id: int, limit: int) -> Snapshot | None:
+        after_id = _fitting(after_id)
+
         def query(connection: sqlite3.Connection) -> Snapshot | None:
             row = connection.execute(
                 f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid = ? AND is_removed = 0", (oid,)
@@ -293,7 +293,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         await self._batcher.close()
-        self._reader.close()
+        await self._reader.close()
 
     async def _select(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         return await self._reader.run(
@@ -315,9 +315,13 @@ def _after(
     return where, "ORDER BY " + ", ".join(f"{name}{word}" for name in columns)
 
 
-def _fitting(number: int) -> int:
-    """A whole number that SQLite can compare with: those past 63 bits can't be stored anyway."""
-    return min(number, (1 << 63) - 1)
+def _fitting(edge: _Edge) -> _Edge:
+    """A value that SQLite can compare with, for one that no row can have: a number past 63 bits,
+    half a surrogate pair.
+    """
+    if isinstance(edge, str):
+        return edge.encode(errors="replace").decode()
+    return max(-(1 << 63), min(edge, (1 << 63) - 1))
 
 
 def _size_of(path: Path) -> int:

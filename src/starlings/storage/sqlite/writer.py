@@ -24,6 +24,7 @@ from starlings.core.decide import decide
 from starlings.core.errors import Fault, IdTaken, Reason, Refusal
 from starlings.core.limits import Limits
 from starlings.core.objects import Item, ItemKey, Kind, ObjectRef, Permission, Service, SyncObject
+from starlings.core.rules import is_text
 from starlings.core.sids import is_sid, oid_of
 from starlings.core.state import Outcome
 from starlings.storage.batcher import Results
@@ -102,28 +103,40 @@ class Writer:
 
     def open(self) -> None:
         self._connection = open_writer(self._path)
-        migrate(self._connection, self._new_epoch)
-        epoch = self._select_one("SELECT value FROM meta WHERE name = 'epoch'", ())
-        assert epoch is not None  # the first migration wrote it
-        self.epoch = str(epoch[0])
-        newest = self._select_one("SELECT at FROM event ORDER BY id DESC LIMIT 1", ())
-        self._last_at: int = newest[0] if newest else 0
+        try:
+            migrate(self._connection, self._new_epoch)
+            epoch = self._select_one("SELECT value FROM meta WHERE name = 'epoch'", ())
+            assert epoch is not None  # the first migration wrote it
+            self.epoch = str(epoch[0])
+            newest = self._select_one("SELECT at FROM event ORDER BY id DESC LIMIT 1", ())
+            self._last_at: int = newest[0] if newest else 0
+        except BaseException:
+            self._connection.close()
+            raise
 
     def commit(self, commands: Sequence[Command]) -> Results:
         try:
             return self._commit(commands)
         except sqlite3.OperationalError as error:
             self.faults += len(commands)
-            if self.is_writable:
-                logger.error("The store can't write error=%s", error)
-            self.is_writable = False
-            raise Fault(Reason.UNAVAILABLE, "The store can't write at the moment") from error
+            raise self._unavailable(error) from error
         except Exception:
             if len(commands) == 1:
                 self.faults += 1
                 raise
             logger.warning("A batch is split after an error commands=%d", len(commands))
-        alone = [self._commit_alone(command) for command in commands]
+        alone: list[Results] = []
+        unavailable: Fault | None = None
+        for command in commands:
+            if unavailable is None:
+                try:
+                    alone.append(self._commit_alone(command))
+                    continue
+                except sqlite3.OperationalError as error:
+                    unavailable = self._unavailable(error)
+            # The disk refuses all: to try each might wait for each.
+            self.faults += 1
+            alone.append(Results([unavailable], Batch((), ())))
         return Results(
             [results.outcomes[0] for results in alone],
             Batch(
@@ -159,7 +172,7 @@ class Writer:
         except BaseException as error:
             self._roll_back()
             if isinstance(error, sqlite3.OperationalError):
-                raise Fault(Reason.UNAVAILABLE, "The store can't write at the moment") from error
+                raise self._unavailable(error) from error
             raise
         return answer
 
@@ -172,18 +185,24 @@ class Writer:
         try:
             return self._commit((command,))
         except sqlite3.OperationalError:
-            logger.exception("The store can't write")
-            failed = Fault(Reason.UNAVAILABLE, "The store can't write at the moment")
+            raise
         except Exception:
             logger.exception("A command failed type=%s", type(command).__name__)
-            failed = Fault(Reason.INTERNAL_FAULT)
         self.faults += 1
-        return Results([failed], Batch((), ()))
+        return Results([Fault(Reason.INTERNAL_FAULT)], Batch((), ()))
+
+    def _unavailable(self, error: sqlite3.OperationalError) -> Fault:
+        """The fault of all that the disk refuses, told to the log once until it gives way."""
+        if self.is_writable:
+            logger.error("The store can't write error=%s", error)
+        self.is_writable = False
+        return Fault(Reason.UNAVAILABLE, "The store can't write at the moment")
 
     def _commit(self, commands: Sequence[Command]) -> Results:
         started = time.perf_counter()
         working_set = self._working_set
         refusals = 0
+        self._roll_back()  # a failed batch may have left its transaction open
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._load_ahead(commands)
@@ -202,6 +221,7 @@ class Writer:
             if batch.events or batch.services:
                 self._write(working_set.changes())
                 self._connection.execute("COMMIT")
+                self.is_writable = True
             else:
                 self._connection.execute("ROLLBACK")  # nothing was changed: nothing to sync
         except BaseException:
@@ -210,7 +230,6 @@ class Writer:
             raise
         working_set.keep()
         self.refusals += refusals
-        self.is_writable = True
         self.commit_seconds += time.perf_counter() - started
         return Results(outcomes, batch)
 
@@ -289,7 +308,7 @@ class Writer:
             if key is None or ref is None:
                 continue
             oid = self._find_oid(ref)
-            if oid is not None and not working_set.knows_item((oid, key)):
+            if oid is not None and _fits(key) and not working_set.knows_item((oid, key)):
                 places[oid, key] = None
         if places:
             for row in self._select_chunks(_LOAD_ITEMS, list(places)):
@@ -323,7 +342,10 @@ class Writer:
         return found
 
     def _select_one(self, statement: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
+        try:
+            row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
+        except (OverflowError, UnicodeEncodeError):  # a value that no row can have
+            return None
         return row
 
     # Rows
@@ -344,8 +366,6 @@ class Writer:
         return int(row[0])
 
     def load_object(self, oid: int) -> SyncObject | None:
-        if oid >= 1 << 63:  # a SID that we never minted
-            return None
         row = self._select_one(f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid = ?", (oid,))
         return None if row is None else r.object_of(row)
 
@@ -369,3 +389,8 @@ class Writer:
             (oid, identity),
         )
         return None if row is None else r.permission_of(row)
+
+
+def _fits(key: ItemKey) -> bool:
+    """False for what is no item's key, and what SQLite can't even compare with."""
+    return is_text(key) if isinstance(key, str) else key < 1 << 63
