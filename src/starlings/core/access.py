@@ -12,7 +12,7 @@ from starlings.core.errors import Reason, Refusal
 from starlings.core.objects import Actor, Permission, Service, SyncObject
 from starlings.core.state import State
 
-__all__ = ["Right", "check_access", "creators_permission", "is_permitted"]
+__all__ = ["Right", "check_access", "check_unrestricted", "creators_permission", "is_permitted"]
 
 
 class Right(Enum):
@@ -53,6 +53,16 @@ def check_access(
             f"Access forbidden for identity: {right.value} permission on this"
             f" {target.kind.word} is missing",
         )
+
+
+def check_unrestricted(actor: Actor) -> None:
+    """Refuse clients, whatever their rights: they never edit permissions. [rest-api 6]
+
+    Raises:
+        Refusal: ACCESS_DENIED. [54007]
+    """
+    if not actor.is_unrestricted:
+        raise Refusal(Reason.ACCESS_DENIED, "Access forbidden: clients can't edit permissions")
 
 
 def creators_permission(service: Service, oid: int, actor: Actor) -> Permission | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from starlings.core.access import Right
+from starlings.core.access import Right, check_access
 from starlings.core.commands import RemoveItem, UpdateItem
 from starlings.core.errors import Reason, Refusal
 from starlings.core.events import Event, EventType
 from starlings.core.limits import Limits
-from starlings.core.objects import SYSTEM, Actor, Item, ItemKey, Kind, SyncObject
+from starlings.core.objects import SYSTEM, Actor, Item, ItemKey, Kind, ObjectRef, SyncObject
 from starlings.core.rules import (
     advance,
     check_data,
@@ -23,7 +23,14 @@ from starlings.core.rules import (
 )
 from starlings.core.state import Change, Decision, DropItem, ItemOutcome, State
 
-__all__ = ["ItemWrite", "remove_item", "update_item", "write_item"]
+__all__ = [
+    "ItemWrite",
+    "check_item",
+    "get_collection",
+    "remove_item",
+    "update_item",
+    "write_item",
+]
 
 _NOT_FOUND = {Kind.LIST: Reason.LIST_ITEM_NOT_FOUND, Kind.MAP: Reason.MAP_ITEM_NOT_FOUND}
 _MISMATCH = {
@@ -33,7 +40,7 @@ _MISMATCH = {
 
 
 class ItemWrite(NamedTuple):
-    """An item to be added or replaced, once everything has been checked but sizes and times."""
+    """An item to be added or replaced, once everything about it has been checked."""
 
     key: ItemKey
     present: Item | None
@@ -45,6 +52,35 @@ class ItemWrite(NamedTuple):
     request_id: str | None
 
 
+def get_collection(
+    state: State, ref: ObjectRef, actor: Actor, collection_ttl: int | None, now: int
+) -> SyncObject:
+    """The list or map that a write of an item names. Its time to live, too, is changed only by who
+    may manage it. [rest-api 6]
+
+    Raises:
+        Refusal: The collection's 404s, ACCESS_DENIED.
+    """
+    service, target = get_object(state, ref, actor, Right.WRITE, now)
+    if collection_ttl is not None:
+        check_access(state, service, target, actor, Right.MANAGE)
+    return target
+
+
+def check_item(
+    data: bytes | None, ttl: int | None, collection_ttl: int | None, limits: Limits
+) -> None:
+    """What is checked before any look at the items. [rest-api 11]
+
+    Raises:
+        Refusal: BAD_TTL, DATA_TOO_LARGE.
+    """
+    check_ttl(ttl, limits, "ItemTtl")
+    check_ttl(collection_ttl, limits, "CollectionTtl")
+    if data is not None:
+        check_data(data, limits)
+
+
 def write_item(target: SyncObject, write: ItemWrite, now: int, limits: Limits) -> Decision:
     """Decide the addition or replacement of an item.
 
@@ -52,11 +88,8 @@ def write_item(target: SyncObject, write: ItemWrite, now: int, limits: Limits) -
     it go and come anew.
 
     Raises:
-        Refusal: BAD_TTL, DATA_TOO_LARGE, BAD_PARAMETER (the collection is full).
+        Refusal: BAD_PARAMETER (the collection is full).
     """
-    check_ttl(write.ttl, limits, "ItemTtl")
-    check_ttl(write.collection_ttl, limits, "CollectionTtl")
-    check_data(write.data, limits)
     changes: list[Change] = []
     events: list[tuple[SyncObject, Event]] = []
     present = write.present
@@ -130,11 +163,12 @@ def update_item(state: State, command: UpdateItem, now: int, limits: Limits) -> 
 
     Raises:
         Refusal: The collection's 404s, ACCESS_DENIED, NOTHING_TO_UPDATE, the item's 404, its
-            revision mismatch, and those of ``write_item``.
+            revision mismatch, and those of ``check_item``.
     """
-    _, target = get_object(state, command.ref, command.actor, Right.WRITE, now)
+    target = get_collection(state, command.ref, command.actor, command.collection_ttl, now)
     if command.data is None and command.ttl is None:
         raise Refusal(Reason.NOTHING_TO_UPDATE)
+    check_item(command.data, command.ttl, command.collection_ttl, limits)
     item = _get_item(state, target, command.key, now)
     check_revision(command.if_match, item.revision, _MISMATCH[target.kind])
     write = ItemWrite(

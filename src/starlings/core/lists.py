@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from starlings.core.access import Right
 from starlings.core.commands import AddListItem
-from starlings.core.items import ItemWrite, write_item
+from starlings.core.items import ItemWrite, check_item, get_collection, write_item
 from starlings.core.limits import Limits
-from starlings.core.rules import get_object
 from starlings.core.state import Decision, State
 
 __all__ = ["add_list_item"]
@@ -17,9 +15,10 @@ def add_list_item(state: State, command: AddListItem, now: int, limits: Limits) 
     [rest-api 9]
 
     Raises:
-        Refusal: The list's 404s, ACCESS_DENIED, and those of ``write_item``.
+        Refusal: The list's 404s, ACCESS_DENIED, and those of ``check_item`` and ``write_item``.
     """
-    _, target = get_object(state, command.ref, command.actor, Right.WRITE, now)
+    target = get_collection(state, command.ref, command.actor, command.collection_ttl, now)
+    check_item(command.data, command.ttl, command.collection_ttl, limits)
     write = ItemWrite(
         target.next_index,
         None,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from starlings.core.access import Right
 from starlings.core.commands import MUST_NOT_EXIST, AddMapItem, PutMapItem
 from starlings.core.errors import Reason, Refusal
-from starlings.core.items import ItemWrite, write_item
+from starlings.core.items import ItemWrite, check_item, get_collection, write_item
 from starlings.core.limits import Limits
-from starlings.core.rules import check_revision, get_object
+from starlings.core.rules import check_revision, is_text
 from starlings.core.state import Decision, State
 
 __all__ = ["add_map_item", "check_key", "put_map_item"]
@@ -15,7 +14,7 @@ __all__ = ["add_map_item", "check_key", "put_map_item"]
 
 def check_key(key: str, limits: Limits) -> None:
     """Raises Refusal BAD_MAP_KEY. [54209]"""
-    if not 1 <= len(key) <= limits.key_characters:
+    if not 1 <= len(key) <= limits.key_characters or not is_text(key):
         raise Refusal(
             Reason.BAD_MAP_KEY,
             f"Invalid Map Item key: expected 1-{limits.key_characters} characters, got {len(key)}",
@@ -27,10 +26,11 @@ def add_map_item(state: State, command: AddMapItem, now: int, limits: Limits) ->
 
     Raises:
         Refusal: The map's 404s, ACCESS_DENIED, BAD_MAP_KEY, MAP_KEY_TAKEN, and those of
-            ``write_item``.
+            ``check_item`` and ``write_item``.
     """
-    _, target = get_object(state, command.ref, command.actor, Right.WRITE, now)
+    target = get_collection(state, command.ref, command.actor, command.collection_ttl, now)
     check_key(command.key, limits)
+    check_item(command.data, command.ttl, command.collection_ttl, limits)
     present = state.find_item(target.oid, command.key)
     if present is not None and present.is_live(now):
         raise Refusal(Reason.MAP_KEY_TAKEN)
@@ -55,10 +55,11 @@ def put_map_item(state: State, command: PutMapItem, now: int, limits: Limits) ->
 
     Raises:
         Refusal: The map's 404s, ACCESS_DENIED, BAD_MAP_KEY, MAP_ITEM_REVISION_MISMATCH, and those
-            of ``write_item``.
+            of ``check_item`` and ``write_item``.
     """
-    _, target = get_object(state, command.ref, command.actor, Right.WRITE, now)
+    target = get_collection(state, command.ref, command.actor, None, now)
     check_key(command.key, limits)
+    check_item(command.data, command.ttl, None, limits)
     present = state.find_item(target.oid, command.key)
     is_there = present is not None and present.is_live(now)
     if command.if_match == MUST_NOT_EXIST:

@@ -5,7 +5,7 @@ Each change is an event of the object, hidden from subscribers, so that every no
 
 from __future__ import annotations
 
-from starlings.core.access import Right
+from starlings.core.access import Right, check_unrestricted
 from starlings.core.commands import RemovePermission, SetPermission
 from starlings.core.errors import Reason, Refusal
 from starlings.core.events import Event, EventType
@@ -44,9 +44,10 @@ def set_permission(state: State, command: SetPermission, now: int, limits: Limit
     """Decide a grant: a full replacement, not a patch. [rest-api 2.7]
 
     Raises:
-        Refusal: The object's 404s, BAD_IDENTITY.
+        Refusal: The object's 404s, ACCESS_DENIED, BAD_IDENTITY.
     """
     _, target = get_object(state, command.ref, command.actor, Right.MANAGE, now)
+    check_unrestricted(command.actor)
     check_identity(command.identity, limits)
     permission = Permission(
         target.oid, command.identity, command.may_read, command.may_write, command.may_manage
@@ -60,9 +61,10 @@ def remove_permission(state: State, command: RemovePermission, now: int) -> Deci
     """Decide the end of a grant.
 
     Raises:
-        Refusal: The object's 404s, PERMISSION_NOT_FOUND. [rest-api 12.8]
+        Refusal: The object's 404s, ACCESS_DENIED, PERMISSION_NOT_FOUND. [rest-api 12.8]
     """
     _, target = get_object(state, command.ref, command.actor, Right.MANAGE, now)
+    check_unrestricted(command.actor)
     permission = state.find_permission(target.oid, command.identity)
     if permission is None:
         raise Refusal(Reason.PERMISSION_NOT_FOUND)

@@ -22,6 +22,7 @@ __all__ = [
     "expiry_of",
     "get_object",
     "get_service",
+    "is_text",
     "parse_if_match",
     "remove_item",
     "remove_object",
@@ -64,9 +65,20 @@ def get_object(
     return service, found
 
 
+def is_text(text: str) -> bool:
+    """False for a string that holds half of a surrogate pair, which no UTF-8 can tell."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_name(name: str, limits: Limits) -> None:
     """Raises Refusal BAD_NAME. [rest-api 1.6]"""
-    if not 1 <= len(name) <= limits.name_characters or is_sid(name):
+    if not 1 <= len(name) <= limits.name_characters or is_sid(name) or not is_text(name):
         raise Refusal(Reason.BAD_NAME)
 
 
@@ -81,8 +93,10 @@ def check_data(data: bytes, limits: Limits) -> None:
 
 def check_identity(identity: str, limits: Limits) -> None:
     """Raises Refusal BAD_IDENTITY: empty, too long, or with control characters. [rest-api 12.20]"""
-    if not 1 <= len(identity) <= limits.identity_characters or any(
-        ord(character) < 32 or 127 <= ord(character) < 160 for character in identity
+    if (
+        not 1 <= len(identity) <= limits.identity_characters
+        or not is_text(identity)
+        or any(ord(character) < 32 or 127 <= ord(character) < 160 for character in identity)
     ):
         raise Refusal(
             Reason.BAD_IDENTITY,
