@@ -16,7 +16,11 @@ from starlings.core.errors import Reason, Refusal
 
 __all__ = ["normalise_data"]
 
-_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})?|.)", re.DOTALL)
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL
+)
+# A string without its end counts to the end of the text: so each byte is looked at once.
+_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_all = msgspec.json.Decoder(dict[str, object]).decode
 _format = msgspec.json.format
@@ -67,7 +71,7 @@ def _is_too_deep(raw: bytes, depth: int) -> bool:
     if raw.count(b"{") + raw.count(b"[") <= depth:
         return False
     level = 0
-    for bracket in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', raw, re.DOTALL):
+    for bracket in _STRING_OR_BRACKET.finditer(raw):
         first = bracket.group()[0]
         if first in b"[{":
             level += 1
@@ -85,15 +89,8 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     escape = match.group()
     if escape[1:2] != b"u":
         return escape
-    first = int(escape[2:6], 16)
-    if len(escape) == 12 and not 0xD800 <= first < 0xDC00:
-        return _unescape_one(escape[:6]) + _unescape_one(escape[6:])
-    return _unescape_one(escape)
-
-
-def _unescape_one(escape: bytes) -> bytes:
     character: str = json.loads(b'"' + escape + b'"')
-    if any(ord(part) < 0x20 or part in '"\\' or 0xD800 <= ord(part) < 0xE000 for part in character):
+    if ord(character) < 0x20 or character in '"\\' or 0xD800 <= ord(character) < 0xE000:
         return escape
     return character.encode()
 

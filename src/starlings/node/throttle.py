@@ -1,12 +1,13 @@
 """Token buckets: how often something may be done. [rest-api 10]
 
 A bucket holds up to its capacity and is refilled at its rate; what costs more than is there is
-refused. Buckets live in memory only and are forgotten when they would be full again, so their
-number is bounded by the recent traffic, and by ``_MOST``.
+refused. Buckets live in memory only, and there are at most ``_MOST``: beyond that the one that was
+not used for longest is forgotten, which means that it is full when it is met again.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from starlings.core.errors import Reason, Refusal
@@ -21,8 +22,8 @@ class Throttle:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._buckets: dict[Hashable, tuple[float, float]] = {}
-        """By key: when it was last used, the tokens left then."""
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        """By key: when it was last used, the tokens left then. The last used one is last."""
 
     def take(
         self,
@@ -34,7 +35,7 @@ class Throttle:
         cost: float = 1.0,
         reason: Reason = Reason.RATE_LIMITED,
     ) -> None:
-        """Take ``cost`` tokens from a bucket.
+        """Take ``cost`` tokens from a bucket, or all of a full one that could never hold so many.
 
         Args:
             rate: Tokens per second.
@@ -47,18 +48,14 @@ class Throttle:
         now = self._monotonic()
         used_at, tokens = self._buckets.get(key, (now, capacity))
         tokens = min(capacity, tokens + (now - used_at) * rate)
+        cost = min(cost, capacity)
         if tokens < cost:
-            wait_seconds = (min(cost, capacity) - tokens) / rate
+            wait_seconds = (cost - tokens) / rate
             raise Refusal(reason, message(), retry_after_seconds=max(1, int(wait_seconds + 0.999)))
-        if key not in self._buckets and len(self._buckets) >= _MOST:
-            self._forget_oldest()
         self._buckets[key] = (now, tokens - cost)
-
-    def _forget_oldest(self) -> None:
-        """Forget the half that was not used for longest: nearly always full again by now."""
-        oldest = sorted(self._buckets, key=lambda key: self._buckets[key][0])[: _MOST // 2]
-        for key in oldest:
-            del self._buckets[key]
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > _MOST:
+            self._buckets.popitem(last=False)
 
 
 def cost_of_write(payload_bytes: int, rate: float, large_rate: float) -> float:
