@@ -1,0 +1,137 @@
+"""Copies of a database, and putting them back."""
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from starlings.app.care import back_up_data, restore_data
+from starlings.app.errors import OperatorError
+from starlings.core.limits import OFF
+from starlings.node.clock import SYSTEM_SOURCES
+from starlings.settings import Settings
+from starlings.storage.sqlite.backup import put_back
+from starlings.storage.sqlite.check import check_database
+from starlings.storage.sqlite.lock import DirectoryLock
+from starlings.storage.sqlite.store import SqliteStore
+from tests.ops.stores import DATABASE, epoch_of, fill, run_sql
+
+
+@pytest.fixture
+async def data(tmp_path: Path) -> Path:
+    await fill(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def count_of(directory: Path) -> object:
+    return run_sql(directory, "SELECT count(*) FROM object")[0][0]
+
+
+def test_a_copy_is_clean_whole_and_private(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "copy.db"
+    size_bytes = back_up_data(Settings(data=data), file, may_replace=False)
+    assert size_bytes == file.stat().st_size > 0
+    assert check_database(file, 0).findings == []
+    assert check_database(file, 0).counts == check_database(data / DATABASE, 0).counts
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_a_file_that_exists_is_replaced_only_when_told(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "copy.db"
+    file.write_text("precious")
+    with pytest.raises(OperatorError, match="--force"):
+        back_up_data(Settings(data=data), file, may_replace=False)
+    assert file.read_text() == "precious"
+    back_up_data(Settings(data=data), file, may_replace=True)
+    assert check_database(file, 0).findings == []
+
+
+def test_a_copy_that_cannot_be_written_is_an_error_and_leaves_nothing(
+    data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OperatorError, match="could not be made"):
+        back_up_data(Settings(data=data), tmp_path / "missing" / "copy.db", may_replace=False)
+
+
+def test_without_a_database_there_is_nothing_to_copy(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="no database"):
+        back_up_data(Settings(data=tmp_path), tmp_path / "copy.db", may_replace=False)
+
+
+async def test_a_restored_store_has_everything_and_a_new_epoch(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "copy.db"
+    back_up_data(Settings(data=data), file, may_replace=False)
+    restored = restore_data(Settings(data=tmp_path / "new"), file, may_replace=False)
+    assert restored.kept is None
+    assert restored.is_key_missing
+    assert epoch_of(tmp_path / "new") != epoch_of(data)
+    assert check_database(tmp_path / "new" / DATABASE, 0).findings == []
+    store = await SqliteStore.open(tmp_path / "new", OFF, SYSTEM_SOURCES.now)
+    try:
+        assert store.epoch == epoch_of(tmp_path / "new")
+        assert len(await store.list_services(None, False, 10)) == 1
+    finally:
+        await store.close()
+
+
+def test_a_database_that_is_there_is_replaced_only_when_told_and_kept(
+    data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "copy.db"
+    back_up_data(Settings(data=data), file, may_replace=False)
+    run_sql(data, "DELETE FROM object")
+    with pytest.raises(OperatorError, match="--force"):
+        restore_data(Settings(data=data), file, may_replace=False)
+    assert count_of(data) == 0
+    restored = restore_data(Settings(data=data), file, may_replace=True)
+    assert count_of(data) == 5
+    assert restored.kept is not None
+    with sqlite3.connect(restored.kept) as kept:
+        assert kept.execute("SELECT count(*) FROM object").fetchone() == (0,)
+    kept.close()
+
+
+def test_a_log_left_by_a_crash_is_not_taken_for_the_restored_database(
+    data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "copy.db"
+    back_up_data(Settings(data=data), file, may_replace=False)
+    crashed = sqlite3.connect(data / DATABASE, isolation_level=None)
+    crashed.execute("DELETE FROM object")
+    log = (data / f"{DATABASE}-wal").read_bytes()
+    crashed.close()
+    (data / f"{DATABASE}-wal").write_bytes(log)
+    put_back(file, data / DATABASE, "epoch")
+    assert count_of(data) == 5
+    assert epoch_of(data) == "epoch"
+
+
+def test_a_directory_in_use_is_left_alone(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "copy.db"
+    back_up_data(Settings(data=data), file, may_replace=False)
+    before = epoch_of(data)
+    with DirectoryLock(data), pytest.raises(OperatorError, match="in use"):
+        restore_data(Settings(data=data), file, may_replace=True)
+    assert epoch_of(data) == before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database at all" * 100])
+def test_what_is_no_backup_is_not_restored(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "copy.db"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(OperatorError, match=r"copy\.db"):
+        restore_data(Settings(data=tmp_path / "new"), file, may_replace=False)
+    assert not (tmp_path / "new" / DATABASE).exists()
+
+
+def test_a_damaged_backup_is_not_restored(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "copy.db"
+    back_up_data(Settings(data=data), file, may_replace=False)
+    with sqlite3.connect(file, isolation_level=None) as damaged:
+        damaged.execute("UPDATE object SET item_count = 77")
+    damaged.close()
+    with pytest.raises(OperatorError, match="damaged"):
+        restore_data(Settings(data=tmp_path / "new"), file, may_replace=False)
