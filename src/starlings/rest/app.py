@@ -14,12 +14,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from random import Random
 from typing import NamedTuple, Protocol
 
 from starlette.types import Receive, Scope, Send
 
 from starlings.core.errors import Reason, Refusal, StarlingsError
 from starlings.node.node import Node
+from starlings.rest.deadlines import Deadline
 from starlings.rest.errors import INTERNAL_FAULT, render_error
 from starlings.rest.requests import DEFAULT_BOUNDS, REST_ACTOR, BodyBounds, ClientGone, Request
 from starlings.rest.responses import NO_CONTENT, Response, encode_headers
@@ -79,10 +81,12 @@ class RestApp:
         self._node = node
         self._authenticate = authenticator.authenticate
         self._origin = Origin(public_url, is_trusted_proxy)
-        self._bounds = body_bounds
+        self._most_bytes = body_bounds.most_bytes
+        self._body_deadline = Deadline(body_bounds.seconds)
         self._router = make_router()
         self._monotonic = node.sources.monotonic
-        self._random_bits = node.sources.random_bits
+        # Ids for logs, no secrets: a seeded generator costs a fifth of the system's.
+        self._request_bits = Random(node.sources.random_bits(128)).getrandbits  # noqa: S311
         self._concurrent = 0
         self._answers: Counter[int] = Counter()
         self._seconds = 0.0
@@ -90,7 +94,7 @@ class RestApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         started = self._monotonic()
-        request_id = f"RQ{self._random_bits(128):032x}"
+        request_id = f"RQ{self._request_bits(128):032x}"
         self._concurrent += 1
         try:
             response = await self._answer(scope, receive, request_id)
@@ -138,7 +142,8 @@ class RestApp:
                 origin.find_base_url(scope, headers),
                 account_sid,
                 request_id,
-                self._bounds,
+                self._most_bytes,
+                self._body_deadline,
             )
             return await handler(request, *captured)
         except StarlingsError as error:

@@ -26,6 +26,11 @@ Form = dict[str, str]
 MOST_FIELDS = 64
 """Parameters of one request; the longest documented list has seven."""
 
+_PLAIN_NAMES = {
+    name.encode(): name for name in ("Data", "Key", "UniqueName", "Ttl", "ItemTtl", "CollectionTtl")
+}
+"""The names of nearly all fields, so that they need no decoding."""
+
 _TO_QUOTED_PRINTABLE = bytes.maketrans(b"%+", b"= ")
 
 
@@ -48,7 +53,8 @@ def parse_form(encoded: bytes) -> Form:
         for field in fields:
             if field:
                 name, _, value = field.partition(b"=")
-                form[_decode(name)] = _decode(value)
+                text = _decode(value) if b"%" in value or b"+" in value else value.decode()
+                form[_PLAIN_NAMES.get(name) or _decode(name)] = text
     except UnicodeDecodeError as error:
         shown = name[:64].decode("ascii", "replace")
         raise Refusal(Reason.BAD_PARAMETER, f"Invalid {shown}: not valid UTF-8") from error
@@ -57,8 +63,6 @@ def parse_form(encoded: bytes) -> Form:
 
 def _decode(text: bytes) -> str:
     """One name or value, unescaped. Raises UnicodeDecodeError."""
-    if b"%" not in text:
-        return text.replace(b"+", b" ").decode()
     if b"=" not in text and b"\n" not in text and b"\r" not in text:
         decoded = a2b_qp(text.translate(_TO_QUOTED_PRINTABLE))
         # Good escapes shrink by two bytes, malformed ones by fewer: only good ones add up.

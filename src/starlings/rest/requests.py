@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 from starlings.core.errors import Reason, Refusal
 from starlings.core.objects import SYSTEM, Actor, Kind, ObjectRef, Service
 from starlings.core.rules import parse_if_match
 from starlings.node.node import Node
+from starlings.rest.deadlines import Deadline
 from starlings.rest.forms import Form, parse_form
 
 __all__ = ["DEFAULT_BOUNDS", "REST_ACTOR", "BodyBounds", "ClientGone", "Request"]
@@ -42,7 +42,8 @@ class Request:
     """What a handler needs to know of a request."""
 
     __slots__ = (
-        "_bounds",
+        "_deadline",
+        "_most_bytes",
         "_receive",
         "account_sid",
         "base_url",
@@ -64,7 +65,8 @@ class Request:
         base_url: str,
         account_sid: str,
         request_id: str,
-        bounds: BodyBounds,
+        most_bytes: int,
+        deadline: Deadline,
     ) -> None:
         self.node = node
         self.headers = headers
@@ -76,7 +78,8 @@ class Request:
         self.target: ObjectRef | None = None
         """What the path names. That it is missing is told before what is wrong with the request."""
         self._receive = receive
-        self._bounds = bounds
+        self._most_bytes = most_bytes
+        self._deadline = deadline
 
     def aim(self, service: Service, kind: Kind, name: str) -> ObjectRef:
         """The object that the path names; remembered as ``target``."""
@@ -113,39 +116,34 @@ class Request:
         if length is not None:
             if length == b"0":
                 return b""
-            if not length.isdigit() or len(length) > 9 or int(length) > self._bounds.most_bytes:
+            if not length.isdigit() or len(length) > 9 or int(length) > self._most_bytes:
                 raise self._too_large()
         try:
-            async with asyncio.timeout(self._bounds.seconds):
-                message = await self._receive()
-                if message["type"] == "http.request" and not message.get("more_body"):
-                    body: bytes = message.get("body", b"")
-                else:
-                    body = await self._receive_rest(message)
+            return await self._deadline.wait_for(self._receive_all())
         except TimeoutError as error:
             raise Refusal(
                 Reason.REQUEST_TIMEOUT,
-                f"The body did not arrive within {self._bounds.seconds:g} seconds",
+                f"The body did not arrive within {self._deadline.seconds:g} seconds",
             ) from error
-        if len(body) > self._bounds.most_bytes:
-            raise self._too_large()
-        return body
 
-    async def _receive_rest(self, message: Message) -> bytes:
-        """A body that comes in several parts, of which ``message`` is the first."""
-        body = bytearray()
+    async def _receive_all(self) -> bytes:
+        parts: list[bytes] = []
+        size = 0
         while True:
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            body += message.get("body", b"")
-            if len(body) > self._bounds.most_bytes:
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > self._most_bytes:
                 raise self._too_large()
             if not message.get("more_body"):
-                return bytes(body)
-            message = await self._receive()
+                return b"".join([*parts, part]) if parts else part
+            if part:
+                parts.append(part)
 
     def _too_large(self) -> Refusal:
         return Refusal(
             Reason.BODY_TOO_LARGE,
-            f"Request body too large: at most {self._bounds.most_bytes} bytes are allowed",
+            f"Request body too large: at most {self._most_bytes} bytes are allowed",
         )
