@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from starlings.core.limits import Limits, Rates
 from tests.rest.asgi import BASE, Api
 
 
@@ -211,8 +212,6 @@ async def test_a_key_is_taken_once_and_an_update_never_creates(full: Api) -> Non
 
 
 async def test_a_full_list_takes_no_more() -> None:
-    from starlings.core.limits import Limits, Rates
-
     api = Api(Limits(items=1, rates=Rates.off()))
     await api.make("/Lists", UniqueName="c")
     await api.make("/Lists/c/Items", Data="{}")

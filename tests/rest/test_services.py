@@ -133,12 +133,15 @@ async def test_unknown_services_are_not_found(api: Api, name: str) -> None:
 
 
 async def test_services_are_paged_in_the_order_of_their_creation(api: Api) -> None:
-    created = [(await api.make(SERVICES))["sid"] for _ in range(5)]
+    created = []
+    for _ in range(5):
+        created.append((await api.make(SERVICES))["sid"])
+        api.clock.advance(0.001)
     page = (await api.get(SERVICES, PageSize=2)).json
     listed = [service["sid"] for service in page["services"]]
     while page["meta"]["next_page_url"]:
         page = (await api.get(page["meta"]["next_page_url"])).json
         listed += [service["sid"] for service in page["services"]]
-    assert listed == created or sorted(listed) == sorted(created)
+    assert listed == created
     back = (await api.get(page["meta"]["previous_page_url"])).json
     assert [service["sid"] for service in back["services"]] == listed[2:4]

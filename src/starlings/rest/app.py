@@ -85,7 +85,7 @@ class RestApp:
         self._body_deadline = Deadline(body_bounds.seconds)
         self._router = make_router()
         self._monotonic = node.sources.monotonic
-        # Ids for logs, no secrets: a seeded generator costs a fifth of the system's.
+        # Ids for logs, no secrets: a seeded generator costs a tenth of the system's.
         self._request_bits = Random(node.sources.random_bits(128)).getrandbits  # noqa: S311
         self._concurrent = 0
         self._answers: Counter[int] = Counter()
