@@ -67,3 +67,11 @@ def test_a_made_key_is_read_back_with_either_alphabet_and_a_line_end() -> None:
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(SealingError, match="secret key"):
         Sealer.from_text(text)
+
+
+def test_derived_secrets_are_stable_and_differ_by_purpose_and_by_key() -> None:
+    sealer = Sealer(b"k" * KEY_BYTES)
+    derived = sealer.derive("one")
+    assert derived == Sealer(b"k" * KEY_BYTES).derive("one")
+    assert len({derived, sealer.derive("two"), Sealer(b"l" * KEY_BYTES).derive("one")}) == 3
+    assert b"k" * KEY_BYTES not in derived

@@ -135,7 +135,7 @@ async def _serve_store(
                 group.create_task(_checkpoint(store), name="checkpoint"),
             ]
             logger.info("Started data=%s version=%s", directory.path, __version__)
-            with _stopping_on_signals(server, health, face, settings.drain):
+            with _stopping_on_signals(group, server, health, face, settings.drain):
                 await server.serve([listener])
             await face.close()
             for task in background:
@@ -171,14 +171,19 @@ async def _checkpoint(store: SqliteStore) -> None:
 
 @contextlib.contextmanager
 def _stopping_on_signals(
-    server: ListeningServer, health: Health, face: SyncFace, drain_seconds: float
+    group: asyncio.TaskGroup,
+    server: ListeningServer,
+    health: Health,
+    face: SyncFace,
+    drain_seconds: float,
 ) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    draining: list[asyncio.Task[None]] = []
 
     async def drain() -> None:
-        await face.drain(drain_seconds)
-        server.stop()
+        try:
+            await face.drain(drain_seconds)
+        finally:
+            server.stop()
 
     def stop(name: str) -> None:
         logger.info("Stopping signal=%s at_once=%s", name, health.is_draining)
@@ -186,7 +191,7 @@ def _stopping_on_signals(
             server.stop()
             return
         health.is_draining = True
-        draining.append(loop.create_task(drain(), name="drain"))
+        group.create_task(drain(), name="drain")
 
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:

@@ -1,0 +1,159 @@
+"""The operator's paths: health, readiness, metrics."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from starlings.app.figures import list_figures
+from starlings.app.health import Health, Readiness
+from starlings.app.metrics import Metrics, RequestCounter, classify_path
+from starlings.app.site import Site
+from starlings.auth.basic import BasicAuthenticator
+from starlings.auth.tokens import verify_token
+from starlings.core.limits import OFF
+from starlings.node.clock import SYSTEM_SOURCES
+from starlings.node.node import Node
+from starlings.rest.app import RestApp
+from starlings.storage.memory import MemoryStore
+from starlings.ws.face import SyncFace
+from starlings.ws.http import BoundedHttpServer
+from tests.auth.sources import ACCOUNT, AUTH_TOKEN, a_keyring
+
+AUTH = (ACCOUNT, AUTH_TOKEN)
+
+
+class Disk:
+    is_writable = True
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+def health(tmp_path: Path, disk: Disk) -> Health:
+    return Health(tmp_path, lambda: disk.is_writable)
+
+
+@pytest.fixture
+def site(health: Health) -> Site:
+    keyring = a_keyring()
+    authenticator = BasicAuthenticator(keyring)
+    store = MemoryStore(OFF, SYSTEM_SOURCES.now)
+    node = Node(store, OFF, SYSTEM_SOURCES)
+    rest = RestApp(node, authenticator)
+    face = SyncFace(node, lambda text: verify_token(text, keyring, OFF, 0), b"secret")
+    requests = RequestCounter()
+    figures = list_figures(store, rest, face, BoundedHttpServer(), authenticator, keyring)
+    return Site(rest, authenticator, health, Metrics(requests, figures, "1.2.3"), requests)
+
+
+@pytest.fixture
+async def client(site: Site) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(site)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as opened:
+        yield opened
+
+
+def samples(text: str) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            yield sample.name, tuple(sorted(sample.labels.items())), sample.value
+
+
+async def test_health_is_200_without_credentials(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/healthz")
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+    assert (await client.head("/healthz")).content == b""
+
+
+async def test_readiness_ends_when_draining_begins(
+    client: httpx.AsyncClient, health: Health
+) -> None:
+    assert (await client.get("/readyz")).status_code == 200
+    health.is_draining = True
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "draining\n")
+    assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_a_store_that_could_not_write_is_ready_once_the_disk_takes_a_file_again(
+    disk: Disk, tmp_path: Path
+) -> None:
+    disk.is_writable = False
+    gone = Health(tmp_path / "missing", lambda: disk.is_writable)
+    assert await gone.check() is Readiness.NOT_WRITABLE
+    assert await Health(tmp_path, lambda: disk.is_writable).check() is Readiness.READY
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_metrics_ask_for_credentials(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/metrics")
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Basic")
+    assert "starlings_" not in answer.text
+    assert (await client.get("/metrics", auth=(ACCOUNT, "wrong"))).status_code == 401
+
+
+async def test_metrics_count_answers_by_route_method_and_status(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/Services/default/Maps", data={"UniqueName": "m"}, auth=AUTH)
+    for key in ("x", "x"):
+        data = {"Key": key, "Data": "{}"}
+        await client.post("/v1/Services/default/Maps/m/Items", data=data, auth=AUTH)
+    answer = await client.get("/metrics", auth=AUTH)
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    found = {(name, labels): value for name, labels, value in samples(answer.text)}
+
+    def answers(route: str, status: str) -> float:
+        labels = (("method", "POST"), ("route", route), ("status", status))
+        return found["starlings_rest_answers_total", labels]
+
+    assert answers("map", "201") == 1
+    assert answers("map_item", "201") == 1
+    assert answers("map_item", "409") == 1
+    assert found["starlings_build_info", (("version", "1.2.3"),)] == 1
+    assert found["starlings_store_refusals_total", ()] == 1
+    assert found["starlings_auth_keys", ()] == 2
+
+
+async def test_what_callers_choose_never_becomes_a_label(client: httpx.AsyncClient) -> None:
+    await client.get("/v1/Services/default/Maps/my-secret-name", auth=AUTH)
+    await client.request("BREW", "/teapot", auth=AUTH)
+    text = (await client.get("/metrics", auth=AUTH)).text
+    assert "my-secret-name" not in text
+    assert "teapot" not in text
+    assert "BREW" not in text
+
+
+async def test_other_methods_on_these_paths_are_unknown_paths_of_rest(
+    client: httpx.AsyncClient,
+) -> None:
+    assert (await client.post("/healthz", auth=AUTH)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/Services", "service"),
+        ("/v1/Services/", "service"),
+        ("/v1/Services/IS1", "service"),
+        ("/v1/Services/IS1/", "service"),
+        ("/v1/Services/IS1/Documents", "document"),
+        ("/v1/Services/IS1/Documents/a", "document"),
+        ("/v1/Services/IS1/Documents/a/Permissions/zoe", "document_permission"),
+        ("/v1/Services/IS1/Lists/a/Items", "list_item"),
+        ("/v1/Services/IS1/Maps/a/Items/k/", "map_item"),
+        ("/v1/Services/IS1/Streams/a/Messages", "stream_message"),
+        ("/v1/Services/IS1/Maps/a/Other", "other"),
+        ("/v1/Services/IS1/Rooms", "other"),
+        ("/v2/Services", "other"),
+        ("/", "other"),
+        ("", "other"),
+    ],
+)
+def test_paths_are_classed(path: str, expected: str) -> None:
+    assert classify_path(path) == expected
