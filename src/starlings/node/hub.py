@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from starlings.core.events import Event
+from starlings.core.events import VISIBLE, Event, EventType
 from starlings.core.objects import SyncObject
 from starlings.node.node import Message
 from starlings.storage.store import Batch
@@ -31,25 +31,25 @@ class Encoder(Protocol):
 
 
 class Delivery:
-    """An event on its way to the subscribers of its object."""
+    """An event on its way to the subscribers of its object, with the frame for all of them.
 
-    __slots__ = ("_encoder", "_frame", "event", "service_sid", "target")
+    What every subscription looks at is here at hand: this is read once for each subscriber.
+    """
+
+    __slots__ = ("event", "event_id", "frame", "is_visible", "service_sid", "target")
 
     def __init__(
         self, target: SyncObject, event: Event, service_sid: str, encoder: Encoder
     ) -> None:
         self.target = target
         self.event = event
+        self.event_id = event.event_id
         self.service_sid = service_sid
-        self._encoder = encoder
-        self._frame: bytes | None = None
-
-    @property
-    def frame(self) -> bytes:
-        """The frame for all subscribers, made at the first use."""
-        if self._frame is None:
-            self._frame = self._encoder.encode_event(self.target, self.event, self.service_sid)
-        return self._frame
+        self.is_visible = event.type in VISIBLE
+        self.frame = b""
+        """Empty for events that no subscriber is sent."""
+        if self.is_visible or event.type is EventType.OBJECT_REMOVED:
+            self.frame = encoder.encode_event(target, event, service_sid)
 
 
 class MessageDelivery(NamedTuple):

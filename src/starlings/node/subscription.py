@@ -19,9 +19,10 @@ No I/O, no clock: every interleaving is a plain test.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 
-from starlings.core.events import VISIBLE, EventType
+from starlings.core.events import EventType
 from starlings.core.objects import Kind
 from starlings.node.hub import Delivery, MessageDelivery
 
@@ -44,7 +45,9 @@ class Owner:
 
     endpoint: str
 
-    def send(self, frame: bytes) -> None:
+    @property
+    def send_framed(self) -> Callable[[bytes], None]:
+        """Sends a complete frame; read once by each subscription, since it is called often."""
         raise NotImplementedError
 
     def on_gap(self, subscription: Subscription) -> None:
@@ -60,7 +63,7 @@ class Owner:
 class Subscription:
     """Implements ``hub.Listener`` for one session and object."""
 
-    __slots__ = ("_held", "_overflowed", "_owner", "kind", "last_id", "mode", "oid", "sid")
+    __slots__ = ("_held", "_overflowed", "_owner", "_send", "kind", "last_id", "mode", "oid", "sid")
 
     def __init__(self, oid: int, sid: str, kind: Kind, owner: Owner) -> None:
         self.oid = oid
@@ -70,6 +73,7 @@ class Subscription:
         """The newest event that the client has, as far as it was sent to it."""
         self.mode = Mode.HOLDING
         self._owner = owner
+        self._send = owner.send_framed
         self._held: deque[Delivery | MessageDelivery] | None = deque()
         self._overflowed = False
 
@@ -77,27 +81,27 @@ class Subscription:
 
     def hear(self, delivery: Delivery) -> None:
         if self.mode is Mode.LIVE:
-            event = delivery.event
-            if event.type in VISIBLE:
-                if event.event_id == self.last_id + 1:
-                    self.last_id = event.event_id
-                    owner = self._owner
-                    # An own removal was reported by its reply already. [8.4]
-                    if event.type is EventType.ITEM_REMOVED and event.endpoint == owner.endpoint:
-                        return
-                    owner.send(delivery.frame)
-                elif event.event_id > self.last_id:
-                    self.hold()
-                    self._owner.on_gap(self)
-            else:
+            if not delivery.is_visible:
                 self._hear_hidden(delivery)
+            elif delivery.event_id == self.last_id + 1:
+                self.last_id = delivery.event_id
+                event = delivery.event
+                # An own removal was reported by its reply already. [8.4]
+                if (
+                    event.endpoint != self._owner.endpoint
+                    or event.type is not EventType.ITEM_REMOVED
+                ):
+                    self._send(delivery.frame)
+            elif delivery.event_id > self.last_id:
+                self.hold()
+                self._owner.on_gap(self)
         elif self.mode is Mode.HOLDING:
             self._hold(delivery)
 
     def hear_message(self, delivery: MessageDelivery) -> None:
         if self.mode is Mode.LIVE:
             if delivery.message.actor.endpoint != self._owner.endpoint:
-                self._owner.send(delivery.frame)
+                self._send(delivery.frame)
         elif self.mode is Mode.HOLDING:
             self._hold(delivery)
 
@@ -126,7 +130,7 @@ class Subscription:
                 if self.mode is Mode.HOLDING:
                     self._hold(delivery)
             elif isinstance(delivery, Delivery):
-                if delivery.event.event_id > last_id or delivery.event.type not in VISIBLE:
+                if delivery.event_id > last_id or not delivery.is_visible:
                     self.hear(delivery)
             else:
                 self.hear_message(delivery)
@@ -148,7 +152,7 @@ class Subscription:
             self._held.append(delivery)
         else:
             self._overflowed = True
-            if isinstance(delivery, Delivery) and delivery.event.type not in VISIBLE:
+            if isinstance(delivery, Delivery) and not delivery.is_visible:
                 # Removal and permissions are not caught up from the log: they must not be lost.
                 self._held.append(delivery)
 
@@ -157,7 +161,7 @@ class Subscription:
             case EventType.OBJECT_REMOVED:
                 self.end()
                 if delivery.event.endpoint != self._owner.endpoint:
-                    self._owner.send(delivery.frame)
+                    self._send(delivery.frame)
                 self._owner.on_removed(self)
             case EventType.PERMISSION_SET | EventType.PERMISSION_REMOVED:
                 self._owner.on_permission(self, delivery)

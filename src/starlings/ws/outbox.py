@@ -258,14 +258,18 @@ class Outbox:
         turn, size = self._turn, self._turn_bytes
         if not turn:
             return
-        self._turn, self._turn_bytes = [], 0
+        self._turn_bytes = 0
         if self.is_paused:
+            self._turn = []
             if self._backlog is None:
                 self._backlog = deque()
             self._backlog.append((self._flusher.time(), turn, size))
             self._backlog_bytes += size
         else:
             self._write(turn, size)
+            turn.clear()
+            if not self.is_paused:
+                return
         if self.is_paused and self.queued_bytes > self._flusher.limits.queued_bytes:
             self._flusher.cut_for_bytes += 1
             self.cut(SLOW_READER)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from starlings.core.access import Right, is_permitted
@@ -93,6 +94,7 @@ class SyncSession(SubscriptionOwner):
         "_catch_up",
         "_connection",
         "_face",
+        "_has_acknowledged",
         "_protocol",
         "_requests",
         "_room",
@@ -112,6 +114,7 @@ class SyncSession(SubscriptionOwner):
         self._catch_up: CatchUp | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
+        self._has_acknowledged = False
         self._requests = 0
         self._tokens = 0.0
         self._tokens_at = 0.0
@@ -127,9 +130,8 @@ class SyncSession(SubscriptionOwner):
         self._set_timer()
 
     def on_message(self, data: bytes) -> None:
-        protocol = self._protocol
-        if protocol.is_ready and _ACKNOWLEDGEMENT(data) is not None:
-            protocol.hear_acknowledgement(self._face.now())
+        if _ACKNOWLEDGEMENT(data) is not None:
+            self._has_acknowledged = True  # told to the protocol at its next tick
             return
         self._handle(e.FrameReceived(data))
 
@@ -147,6 +149,10 @@ class SyncSession(SubscriptionOwner):
         self._end(f"{reason}/{code}")
 
     # From subscriptions
+
+    @property
+    def send_framed(self) -> Callable[[bytes], None]:
+        return self._connection.send_framed
 
     def send(self, frame: bytes) -> None:
         if self._protocol.is_ready:
@@ -240,6 +246,9 @@ class SyncSession(SubscriptionOwner):
 
     def _tick(self) -> None:
         self._timer = None
+        if self._has_acknowledged:
+            self._has_acknowledged = False
+            self._protocol.hear_acknowledgement(self._face.now())
         self._handle(e.Tick())
 
     def _reset_timer(self) -> None:

@@ -67,6 +67,8 @@ __all__ = [
 
 logger = logging.getLogger("starlings.ws")
 
+_BINARY = WSMsgType.BINARY
+
 # Reasons given to Listener.on_close, besides outbox.SLOW_READER, outbox.WRITE_FAILED and those
 # given to close().
 PEER_CLOSED = "peer_closed"
@@ -162,23 +164,21 @@ class Connection:
     """One open WebSocket, as its owner sees it. No method blocks or raises once the peer is
     gone."""
 
-    __slots__ = ("_outbox", "_protocol", "remote_address")
+    __slots__ = ("_outbox", "_protocol", "remote_address", "send_framed")
 
     def __init__(
         self, protocol: _ServerProtocol, outbox: Outbox, remote_address: tuple[str, int] | None
     ) -> None:
         self.remote_address = remote_address
         """Host and port of the TCP peer (a proxy, if there is one); None for a unix socket."""
+        self.send_framed: Callable[[bytes], None] = outbox.append
+        """Send what ``ws_frame`` built once for many connections; same order as ``send``."""
         self._protocol = protocol
         self._outbox = outbox
 
     def send(self, frame: bytes | bytearray | memoryview) -> None:
         """Send one binary message after all earlier ones; see ``Outbox.append``."""
         self._outbox.append(ws_frame(frame))
-
-    def send_framed(self, frame: bytes) -> None:
-        """Send what ``ws_frame`` built once for many connections; same order as ``send``."""
-        self._outbox.append(frame)
 
     @property
     def queued_bytes(self) -> int:
@@ -513,10 +513,18 @@ class _Discard(asyncio.Protocol):
 class _FrameReader(WSListener):
     """Makes messages of frames and answers control frames. (RFC 6455 sections 5.4 and 5.5)"""
 
-    __slots__ = ("_fragments", "_fragments_bytes", "_is_text", "_protocol", "listener")
+    __slots__ = (
+        "_fragments",
+        "_fragments_bytes",
+        "_is_text",
+        "_protocol",
+        "listener",
+        "on_message",
+    )
 
     def __init__(self, protocol: _ServerProtocol, listener: Listener) -> None:
         self.listener = listener
+        self.on_message = listener.on_message
         self._protocol = protocol
         # None between messages; of a text message only the length is kept.
         self._fragments: list[bytes] | None = None
@@ -531,7 +539,12 @@ class _FrameReader(WSListener):
         kind = frame.msg_type
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "reserved bits without an extension")
-        if kind == WSMsgType.CLOSE:
+        if kind is _BINARY and frame.fin and self._fragments is None and not protocol.is_closing:
+            # First, because nearly all frames are whole messages.
+            protocol.messages_received += 1
+            protocol.bytes_received += frame.payload_size
+            self.on_message(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.CLOSE:
             code = int(frame.get_close_code())  # type: ignore[call-overload]
             protocol.answer_close(code or 1005)
         elif protocol.is_closing:
@@ -540,10 +553,6 @@ class _FrameReader(WSListener):
             protocol.send_pong(frame.get_payload_as_bytes())
         elif kind == WSMsgType.PONG:
             return
-        elif kind == WSMsgType.BINARY and frame.fin and self._fragments is None:
-            protocol.messages_received += 1
-            protocol.bytes_received += frame.payload_size
-            self.listener.on_message(frame.get_payload_as_bytes())
         else:
             self._take_fragment(frame, kind)
 
