@@ -1,0 +1,42 @@
+"""The installed command in a process of its own, without settings of the developer's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["starlings", "start"]
+
+_COMMAND = Path(sys.executable).with_name("starlings")
+
+
+def starlings(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run ``starlings`` to its end."""
+    return subprocess.run(
+        [str(_COMMAND), *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=_environment(),
+    )
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    """Start ``starlings``; the caller ends it and reads what it prints."""
+    return subprocess.Popen(
+        [str(_COMMAND), *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+    )
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("STARLINGS_")}
+    return kept | {"COLUMNS": "200"}

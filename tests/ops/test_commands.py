@@ -1,0 +1,224 @@
+"""The command line's tools on a data directory without a server."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jwt
+import pytest
+
+from starlings import __version__
+from starlings.app.directory import DataDirectory
+from starlings.app.first_start import ensure_credentials
+from starlings.cli import main
+from starlings.core.limits import OFF
+from starlings.node.clock import SYSTEM_SOURCES
+from starlings.settings import Settings
+from starlings.storage.sqlite.store import SqliteStore
+from tests.ops.stores import fill, run_sql
+
+
+class Ended(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Run(Protocol):
+    def __call__(self, *arguments: str | Path, **environment: str) -> Ended: ...
+
+
+@pytest.fixture
+def starlings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command in this process: starting one takes half a second."""
+
+    def run(*arguments: str | Path, **environment: str) -> Ended:
+        with monkeypatch.context() as patch:
+            for name in os.environ:
+                if name.startswith("STARLINGS_"):
+                    patch.delenv(name)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["starlings", *map(str, arguments)])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        printed = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, printed.out, printed.err)
+
+    return run
+
+
+FIXED = {
+    "STARLINGS_ACCOUNT_SID": "AC" + "a" * 32,
+    "STARLINGS_API_KEY_SID": "SK" + "b" * 32,
+    "STARLINGS_API_KEY_SECRET": "s" * 32,
+}
+
+
+@pytest.fixture
+async def data(tmp_path: Path) -> Path:
+    """What a first start leaves."""
+    directory = DataDirectory(tmp_path / "data")
+    directory.make()
+    await (await SqliteStore.open(directory.path, OFF, SYSTEM_SOURCES.now)).close()
+    sealer = directory.open_sealer(None, may_make_key=True)
+    store = directory.open_credentials()
+    ensure_credentials(directory, store, sealer, Settings(), SYSTEM_SOURCES.now())
+    store.close()
+    return directory.path
+
+
+def decode(token: str, secret: str) -> dict[str, Any]:
+    decoded: dict[str, Any] = jwt.decode(token, secret, ["HS256"], options={"require": ["exp"]})
+    return decoded
+
+
+def test_a_token_is_signed_with_the_key_of_the_directory(starlings: Run, data: Path) -> None:
+    shown = json.loads((data / "credentials.json").read_text())
+    printed = starlings("token", "--identity", "zoe", "--ttl", "60", "--data", data)
+    assert printed.returncode == 0, printed.stderr
+    claims = decode(printed.stdout.strip(), shown["api_key_secret"])
+    assert claims["iss"] == shown["api_key_sid"]
+    assert claims["sub"] == shown["account_sid"]
+    assert claims["exp"] - claims["nbf"] == 60
+    assert claims["grants"] == {"identity": "zoe", "data_sync": {"service_sid": "default"}}
+    header = jwt.get_unverified_header(printed.stdout.strip())
+    assert header == {"alg": "HS256", "cty": "twilio-fpa;v=1", "typ": "JWT"}
+
+
+def test_a_token_is_signed_with_fixed_credentials_without_any_directory(
+    starlings: Run, tmp_path: Path
+) -> None:
+    service = "IS" + "5" * 32
+    printed = starlings(
+        *("token", "--identity", "zoe", "--service", service, "--data", tmp_path),
+        **FIXED,
+    )
+    claims = decode(printed.stdout.strip(), FIXED["STARLINGS_API_KEY_SECRET"])
+    assert claims["iss"] == FIXED["STARLINGS_API_KEY_SID"]
+    assert claims["grants"]["data_sync"] == {"service_sid": service}
+
+
+def test_a_copied_credentials_file_is_enough_to_sign(
+    starlings: Run, data: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shown = (data / "credentials.json").read_text()
+    (elsewhere / "credentials.json").write_text(shown)
+    printed = starlings("token", "--identity", "zoe", "--data", elsewhere)
+    assert decode(printed.stdout.strip(), json.loads(shown)["api_key_secret"])
+
+
+def test_a_revoked_key_signs_no_more_and_the_next_one_does(starlings: Run, data: Path) -> None:
+    shown = json.loads((data / "credentials.json").read_text())
+    assert starlings("keys", "revoke", shown["api_key_sid"], "--data", data).returncode == 0
+    refused = starlings("token", "--identity", "zoe", "--data", data)
+    assert (refused.returncode, "keys create" in refused.stderr) == (2, True)
+    created = starlings("keys", "create", "--data", data).stdout
+    made = dict(line.split(": ") for line in created.splitlines())
+    printed = starlings("token", "--identity", "zoe", "--data", data)
+    assert decode(printed.stdout.strip(), made["api_key_secret"])["iss"] == made["api_key_sid"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--identity", ""),
+        ("--identity", "x" * 257),
+        ("--identity", "zoe", "--service", "none"),
+        ("--identity", "zoe", "--ttl", "0"),
+        ("--identity", "zoe", "--ttl", "86401"),
+        ("--identity", "zoe", "--ttl", "soon"),
+        (),
+    ],
+)
+def test_a_token_that_the_server_would_refuse_is_not_made(
+    starlings: Run, data: Path, arguments: tuple[str, ...]
+) -> None:
+    refused = starlings("token", *arguments, "--data", data)
+    assert (refused.returncode, refused.stdout) == (2, "")
+
+
+def test_keys_are_made_for_a_known_account_only(starlings: Run, data: Path) -> None:
+    refused = starlings("keys", "create", "--account", "AC" + "f" * 32, "--data", data)
+    assert refused.returncode == 2
+    run_sql(data, "INSERT INTO account VALUES ('AC2', x'00', 0)")
+    several = starlings("keys", "create", "--data", data)
+    assert (several.returncode, "--account" in several.stderr) == (2, True)
+
+
+def test_a_key_is_not_sealed_with_another_secret_key_than_the_servers(
+    starlings: Run, data: Path
+) -> None:
+    refused = starlings("keys", "create", "--data", data, STARLINGS_SECRET_KEY="A" * 43 + "=")
+    assert (refused.returncode, "does not open" in refused.stderr) == (2, True)
+    assert run_sql(data, "SELECT count(*) FROM api_key") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("keys", "create"),
+        ("keys", "list"),
+        ("keys", "revoke", "SK1"),
+        ("token", "--identity", "zoe"),
+        ("check",),
+        ("backup", "copy.db"),
+    ],
+)
+def test_without_a_database_every_tool_says_so_in_one_line(
+    starlings: Run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    refused = starlings(*command, "--data", tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"There is no database in {tmp_path}" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert os.listdir(tmp_path) == []
+
+
+async def test_check_tells_clean_from_damaged_by_its_exit_status(
+    starlings: Run, tmp_path: Path
+) -> None:
+    await fill(tmp_path)
+    clean = starlings("check", "--data", tmp_path)
+    assert clean.returncode == 0, clean.stdout
+    assert "items: 5\n" in clean.stdout
+    assert clean.stdout.endswith("No damage was found\n")
+    run_sql(tmp_path, "UPDATE object SET item_count = 77 WHERE kind = 2")
+    damaged = starlings("check", "--data", tmp_path)
+    assert damaged.returncode == 1
+    assert "an object counts its items rightly" in damaged.stdout
+
+
+def test_a_file_that_is_no_database_cannot_be_checked(starlings: Run, tmp_path: Path) -> None:
+    (tmp_path / "starlings.db").write_bytes(b"no database" * 100)
+    refused = starlings("check", "--data", tmp_path)
+    assert (refused.returncode, "can't be checked" in refused.stderr) == (2, True)
+
+
+def test_version_is_printed(starlings: Run) -> None:
+    assert starlings("version").stdout == f"{__version__}\n"
+    assert starlings("--version").stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("serve",),
+        ("token",),
+        ("keys",),
+        ("keys", "create"),
+        ("check",),
+        ("backup",),
+        ("restore",),
+    ],
+)
+def test_every_command_has_help(starlings: Run, command: tuple[str, ...]) -> None:
+    shown = starlings(*command, "--help")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("Usage: starlings")
