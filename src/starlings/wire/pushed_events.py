@@ -305,7 +305,7 @@ def encode_live_query_item_updated(
     *,
     query_id: str,
     key: str,
-    item_revision: str,
+    item_revision: int | str,
     last_event_id: int,
     data: bytes,
     correlation_id: CorrelationId | None = None,
@@ -328,7 +328,7 @@ def encode_live_query_item_removed(
     *,
     query_id: str,
     key: str,
-    item_revision: str,
+    item_revision: int | str,
     last_event_id: int,
     correlation_id: CorrelationId | None = None,
 ) -> bytes:
@@ -348,7 +348,7 @@ def encode_live_query_item_removed(
 def encode_live_query_updated(
     *,
     query_id: str,
-    items: Iterable[tuple[str, bytes, str]],
+    items: Iterable[tuple[str, bytes, int | str]],
     last_event_id: int,
     correlation_id: CorrelationId | None = None,
 ) -> bytes:

@@ -174,8 +174,13 @@ def encode_canceled(
     )
 
 
-def encode_failed(correlation_id: CorrelationId, entries: Iterable[Failed]) -> bytes:
-    """Encode ``subscription_failed`` for entries of one request."""
+def encode_failed(correlation_id: CorrelationId | None, entries: Iterable[Failed]) -> bytes:
+    """Encode ``subscription_failed`` for entries of one request.
+
+    Args:
+        correlation_id: None (sent as ``null``) for subscriptions that were established: JavaScript
+            clients compare it with that of their pending request, and then have none. [run]
+    """
     events = [
         _FailedEvent(one.object_sid, one.object_type, _Error(one.status, one.code, one.message))
         for one in entries
@@ -222,7 +227,7 @@ class _FailedEvent(Struct):
 
 class _Confirmation(Struct, kw_only=True):
     event_type: str
-    correlation_id: CorrelationId | UnsetType
+    correlation_id: CorrelationId | UnsetType | None
     event_protocol_version: int = 4
     strictly_ordered: bool = True
     # Kotlin wants the array, also for a single entry. [8.3]
