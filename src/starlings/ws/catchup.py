@@ -24,6 +24,7 @@ from starlings.core.objects import Actor, Item, Kind, ObjectRef, Service, SyncOb
 from starlings.core.sids import is_sid
 from starlings.node.hub import Hub
 from starlings.node.node import Node
+from starlings.node.queries import Queries
 from starlings.node.subscription import Mode, Owner, Subscription
 from starlings.wire.subscriptions import (
     CorrelationId,
@@ -34,6 +35,7 @@ from starlings.wire.subscriptions import (
     encode_established,
     encode_failed,
 )
+from starlings.ws.queries import LIVE_QUERY, SessionQueries
 from starlings.ws.render import EventEncoder, encode_event_payload
 
 __all__ = ["CatchUp", "Peer"]
@@ -80,6 +82,7 @@ class CatchUp:
         self,
         node: Node,
         hub: Hub,
+        queries: Queries,
         encoder: EventEncoder,
         base: str,
         service: Service,
@@ -97,6 +100,9 @@ class CatchUp:
         self._peer = peer
         self.subscriptions: dict[str, Subscription] = {}
         """By SID of the object."""
+        self.queries = SessionQueries(
+            queries, encoder, service, actor, peer, lambda: len(self.subscriptions)
+        )
         self._jobs: deque[_Job | _Gap] = deque()
         self._confirmed: list[tuple[Subscription, Established]] = []
         self._failed: list[Failed] = []
@@ -131,6 +137,7 @@ class CatchUp:
         if subscription is not None:
             subscription.end()
             self._hub.unwatch(subscription.oid, subscription)
+        self.queries.drop(sid)
 
     def fail(self, subscription: Subscription, refusal: Refusal) -> None:
         """End a live subscription and say why. [rest-api 6]"""
@@ -149,6 +156,7 @@ class CatchUp:
         self._jobs.clear()
         for sid in list(self.subscriptions):
             self.drop(sid)
+        self.queries.end()
 
     # The work
 
@@ -179,10 +187,10 @@ class CatchUp:
             self._correlation_id = job.correlation_id
         entry = job.entry
         try:
-            subscription, target = await self._open(entry)
-            replayed = await self._replay_until_live(
-                subscription, target, entry.last_event_id, job.correlation_id
-            )
+            if entry.object_type == LIVE_QUERY:
+                await self.queries.establish(entry, job.correlation_id)
+            else:
+                await self._establish_object(entry, job.correlation_id)
         except Refusal as refusal:
             self.drop(entry.object_sid)
             self._failed.append(
@@ -198,20 +206,27 @@ class CatchUp:
             # Passing trouble: without a confirmation the client asks again by itself. [8.2]
             logger.warning("A subscription will be asked for again error=%s", fault.message)
             self.drop(entry.object_sid)
-        else:
-            status: Established
-            if replayed.is_complete:
-                last_id = None if subscription.kind is Kind.STREAM else replayed.last_id
-                status = Established(entry.object_sid, entry.object_type, last_id)
-            else:
-                self.drop(entry.object_sid)
-                status = Established(
-                    entry.object_sid, entry.object_type, replayed.last_id, "interrupted"
-                )
-            subscription.last_id = replayed.last_id
-            self._confirmed.append((subscription, status))
         if job.is_last or len(self._confirmed) >= CONFIRM_ENTRIES:
             self._confirm()
+
+    async def _establish_object(
+        self, entry: SubscriptionEntry, correlation_id: CorrelationId
+    ) -> None:
+        subscription, target = await self._open(entry)
+        replayed = await self._replay_until_live(
+            subscription, target, entry.last_event_id, correlation_id
+        )
+        status: Established
+        if replayed.is_complete:
+            last_id = None if subscription.kind is Kind.STREAM else replayed.last_id
+            status = Established(entry.object_sid, entry.object_type, last_id)
+        else:
+            self.drop(entry.object_sid)
+            status = Established(
+                entry.object_sid, entry.object_type, replayed.last_id, "interrupted"
+            )
+        subscription.last_id = replayed.last_id
+        self._confirmed.append((subscription, status))
 
     def _confirm(self) -> None:
         """Send what was gathered; each subscription goes live right behind its confirmation."""
@@ -235,7 +250,7 @@ class CatchUp:
         if not is_sid(entry.object_sid):
             raise Refusal(kind.not_found)
         self.drop(entry.object_sid)
-        if len(self.subscriptions) >= self._node.limits.subscriptions:
+        if len(self.subscriptions) + len(self.queries) >= self._node.limits.subscriptions:
             raise Refusal(
                 Reason.TOO_MANY_SUBSCRIPTIONS,
                 f"Too many subscriptions: a connection may have {self._node.limits.subscriptions}",

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from starlings.core.errors import Reason, Refusal
 from starlings.node.hub import Hub
 from starlings.node.node import Node
+from starlings.node.queries import Queries, QueryBounds
 from starlings.node.repeats import Repeats
 from starlings.storage.store import Batch
 from starlings.wire.session_events import Reason as EndReason
 from starlings.wire.session_events import Timing
 from starlings.ws.endpoints import Endpoints
+from starlings.ws.queries import QueryFrames
 from starlings.ws.render import EventEncoder
 from starlings.ws.requests import RequestHandler
 from starlings.ws.session import SyncSession, Token
@@ -53,6 +55,7 @@ class SyncFace:
         base: str = "https://starlings",
         options: WebSocketOptions | None = None,
         timing: Timing | None = None,
+        query_bounds: QueryBounds | None = None,
     ) -> None:
         self.node = node
         self.verify = verify
@@ -62,6 +65,7 @@ class SyncFace:
         self.monotonic = node.sources.monotonic
         self.encoder = EventEncoder(base, node.sources.random_bits(64))
         self.hub = Hub(self.encoder)
+        self.queries = Queries(node, self.hub, QueryFrames(self.encoder), self.spawn, query_bounds)
         self.handler = RequestHandler(node, base)
         self.repeats = Repeats(node.sources.monotonic)
         self.endpoints = Endpoints(endpoint_secret, node.store.epoch, node.sources.random_bits)
@@ -187,6 +191,7 @@ class SyncFace:
                 if service.has_acl:
                     for subscription in session.subscriptions():
                         self.spawn(session.check_access(subscription))
+                    self.spawn(session.check_queries())
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

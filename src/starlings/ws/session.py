@@ -193,6 +193,11 @@ class SyncSession(SubscriptionOwner):
         """What is subscribed to now."""
         return [] if self._catch_up is None else list(self._catch_up.subscriptions.values())
 
+    async def check_queries(self) -> None:
+        """End the live queries whose Maps may not be read any more."""
+        if self._catch_up is not None:
+            await self._catch_up.queries.check_access()
+
     # From the face
 
     def drain(self, reconnect_min_ms: int) -> None:
@@ -211,8 +216,10 @@ class SyncSession(SubscriptionOwner):
         while self._connection.queued_bytes > _ROOM_BYTES:
             if isinstance(self._protocol.state, e.Closed):
                 return
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+            # Catching up and a search may both wait: they share the future.
+            if self._room is None or self._room.done():
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)
 
     # The protocol
 
@@ -288,7 +295,7 @@ class SyncSession(SubscriptionOwner):
         actor = Actor(token.identity, endpoint, is_unrestricted=False)
         self.caller = Caller(service, actor)
         self._catch_up = CatchUp(
-            face.node, face.hub, face.encoder, face.base, service, actor, self, self
+            face.node, face.hub, face.queries, face.encoder, face.base, service, actor, self, self
         )
         registrations = tuple(
             InitRegistration(
@@ -402,7 +409,9 @@ class SyncSession(SubscriptionOwner):
             case Operation.SUBSCRIBE:
                 return self._subscribe(request)
             case Operation.SEARCH:
-                raise Refusal(Reason.QUERY_INDEX_NOT_FOUND)
+                if self._catch_up is None:
+                    raise Fault(Reason.UNAVAILABLE)
+                return await self._catch_up.queries.search(request, route.object_ref or "")
             case _:
                 pass
         request_id = request.http_request.find_header("Twilio-Request-Id")
