@@ -9,7 +9,7 @@ from starlings.core.errors import Reason, Refusal
 from starlings.core.events import Event, EventType
 from starlings.core.limits import Limits
 from starlings.core.objects import Actor, Item, ItemKey, ObjectRef, Service, SyncObject
-from starlings.core.sids import is_sid, oid_of
+from starlings.core.sids import find_oid, is_sid
 from starlings.core.state import State
 
 __all__ = [
@@ -49,8 +49,9 @@ def get_object(
             for an unknown name; both also from the moment of expiry on; ACCESS_DENIED.
     """
     service = get_service(state, ref.service_oid)
-    if is_sid(ref.name):
-        found = state.find_object(oid_of(ref.name))
+    oid = find_oid(ref.name)
+    if oid is not None:
+        found = state.find_object(oid)
         if found is not None and (
             found.sid != ref.name or found.service_oid != ref.service_oid or found.kind != ref.kind
         ):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 from typing import Final
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SERVICE",
     "STREAM",
     "bucket_of_name",
+    "find_oid",
     "format_sid",
     "is_sid",
     "mint_oid",
@@ -85,3 +87,11 @@ def oid_of(sid: str) -> int:
         ValueError: ``sid`` is no SID; check with ``is_sid`` before.
     """
     return int(sid[2:18], 16)
+
+
+@lru_cache(maxsize=65_536)
+def find_oid(name: str) -> int | None:
+    """The object id in a SID; None if ``name`` is no SID, but a unique name. A busy object is named
+    over and over, so the answers are kept.
+    """
+    return oid_of(name) if is_sid(name) else None

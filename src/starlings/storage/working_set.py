@@ -3,7 +3,7 @@
 ``WorkingSet`` is the ``State`` of the rules inside a store's transaction. It asks ``Rows`` for what
 it doesn't know, shows later commands what earlier ones changed, and collects what is to be written:
 however often a batch changes a row, the row is written once. Because the writer is the only one who
-changes objects, it may keep those it knows from batch to batch, within a bound.
+changes rows, it may keep those it knows from batch to batch, within a bound.
 
 A batch goes: ``apply`` each decision, write what ``changes`` tells, commit, ``keep``. If writing or
 committing fails: ``forget``, which leaves it as it was at first, knowing nothing.
@@ -21,6 +21,8 @@ __all__ = ["Changes", "Rows", "WorkingSet"]
 
 _OBJECT_BYTES = 700
 """What an object costs in memory beside its data, roughly."""
+_ITEM_BYTES = 500
+"""The same for an item."""
 _ABSENCE_BYTES = 150
 """What it costs to remember that an id is nobody's."""
 
@@ -68,6 +70,8 @@ class WorkingSet:
         self._names: dict[tuple[int, int, str], int | None] = {}
         self._services: dict[int, Service | None] = {}
         self._items: dict[tuple[int, ItemKey], Item | None] = {}
+        self._items_bytes = 0
+        """More than the items take: those known twice count twice."""
         self._permissions: dict[tuple[int, str], Permission | None] = {}
         self._start_batch()
 
@@ -130,7 +134,8 @@ class WorkingSet:
         try:
             return self._items[place]
         except KeyError:
-            item = self._items[place] = self._rows.load_item(oid, key)
+            item = self._rows.load_item(oid, key)
+            self.know_item(place, item)
             return item
 
     def find_permission(self, oid: int, identity: str) -> Permission | None:
@@ -164,6 +169,7 @@ class WorkingSet:
 
     def know_item(self, place: tuple[int, ItemKey], row: Item | None) -> None:
         """Take note of a row, or of its absence, that was read in this transaction."""
+        self._items_bytes += _ITEM_BYTES + (0 if row is None else len(row.data))
         self._items[place] = row
 
     def _load_object(self, oid: int) -> SyncObject | None:
@@ -187,7 +193,7 @@ class WorkingSet:
                     self._put_object(change)
                 case Item():
                     place = (change.oid, change.key)
-                    self._items[place] = change
+                    self.know_item(place, change)
                     self._changed_items.add(place)
                 case DropItem(oid, key):
                     self._items[oid, key] = None
@@ -264,13 +270,15 @@ class WorkingSet:
     # Ending a batch
 
     def keep(self) -> None:
-        """The batch is committed: keep the objects, within the bound, for the next one."""
+        """The batch is committed: keep the rows, within the bound, for the next one."""
         self._start_batch()
-        self._items.clear()
-        self._permissions.clear()
+        if self._items_bytes > self._memory_bytes // 2:
+            self._forget_items()
+        if len(self._permissions) > 10_000:
+            self._permissions.clear()
         if len(self._services) > 10_000:
             self._services.clear()
-        if self._size_bytes > self._memory_bytes or len(self._names) > 200_000:
+        if self._size_bytes > self._memory_bytes // 2 or len(self._names) > 200_000:
             self._objects.clear()
             self._names.clear()
             self._size_bytes = 0
@@ -278,7 +286,7 @@ class WorkingSet:
     def forget(self) -> None:
         """The batch failed, or rows were changed behind our back: know nothing."""
         self._start_batch()
-        self._items.clear()
+        self._forget_items()
         self._permissions.clear()
         self._services.clear()
         self._objects.clear()
@@ -286,7 +294,13 @@ class WorkingSet:
         self._size_bytes = 0
 
     def forget_object(self, oid: int) -> None:
-        """An object's row was purged."""
+        """An object's rows were purged."""
+        self._forget_items()
+        self._permissions.clear()
         row = self._objects.pop(oid, None)
         if row is not None:
             self._size_bytes -= _OBJECT_BYTES + len(row.data or b"")
+
+    def _forget_items(self) -> None:
+        self._items.clear()
+        self._items_bytes = 0

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from starlings.core.commands import Command
 from starlings.core.events import VISIBLE, Event
@@ -23,6 +23,7 @@ from starlings.storage.batcher import Batcher
 from starlings.storage.sqlite import rows as r
 from starlings.storage.sqlite.database import CHECKPOINT_BYTES, FILE_NAME
 from starlings.storage.sqlite.housekeeping import list_due, purge, trim_log
+from starlings.storage.sqlite.outbox import SqliteOutbox
 from starlings.storage.sqlite.reader import Reader
 from starlings.storage.sqlite.writer import Writer
 from starlings.storage.store import CommitListener, Due, Place, Snapshot, StoreStatistics
@@ -33,7 +34,6 @@ _CHECKPOINT_AT_ONCE_BYTES = 64 * 1024 * 1024
 """A log of this size is given back between two batches, so that it stays bounded under a steady
 load; otherwise that waits until nobody writes."""
 _COMMAND_BYTES = 200
-_Edge = TypeVar("_Edge", int, str)
 _VISIBLE = ", ".join(str(kind.value) for kind in sorted(VISIBLE))
 
 
@@ -61,12 +61,15 @@ class SqliteStore:
         await store._batcher.start()
         try:
             store._reader = Reader(store._path)
+            store.outbox = SqliteOutbox(store._reader.run, store._transact)
         except BaseException:
             await store._batcher.close()
             raise
         return store
 
     _reader: Reader
+    outbox: SqliteOutbox
+    """Webhooks that wait, those that committed events have fired among them."""
 
     @property
     def epoch(self) -> str:
@@ -165,7 +168,7 @@ class SqliteStore:
             f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ?"
             f" AND (expires_at IS NULL OR expires_at > ?){where} {order} LIMIT ?"
         )
-        edge = () if start is None else (_fitting(start),)
+        edge = () if start is None else (_fitting_key(start),)
         rows = await self._select(statement, (oid, now, *edge, limit))
         return [r.item_of(row) for row in rows]
 
@@ -176,7 +179,7 @@ class SqliteStore:
         statement = (
             f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ?{where} {order} LIMIT ?"
         )
-        edge = () if start is None else (_fitting(start),)
+        edge = () if start is None else (_fitting_key(start),)
         rows = await self._select(statement, (oid, *edge, limit))
         return [r.permission_of(row) for row in rows]
 
@@ -248,27 +251,26 @@ class SqliteStore:
         return await self._reader.run(partial(list_due, now=now, limit=limit))
 
     async def list_orphans(self, limit: int) -> list[SyncObject]:
+        # Goes from service to service along the index, instead of over all objects.
         statement = (
-            f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE is_removed = 0 AND service_oid NOT IN"
-            " (SELECT oid FROM service) LIMIT ?"
+            "WITH RECURSIVE owner (oid) AS ("
+            "SELECT min(service_oid) FROM object WHERE is_removed = 0 UNION ALL"
+            " SELECT (SELECT min(service_oid) FROM object WHERE is_removed = 0"
+            " AND service_oid > owner.oid) FROM owner WHERE owner.oid IS NOT NULL)"
+            f" SELECT {r.OBJECT_COLUMNS} FROM object WHERE is_removed = 0 AND service_oid IN"
+            " (SELECT oid FROM owner WHERE oid IS NOT NULL EXCEPT SELECT oid FROM service) LIMIT ?"
         )
         return [r.object_of(row) for row in await self._select(statement, (limit,))]
 
     async def purge(self, limit: int) -> int:
-        def job() -> int:
-            return self._writer.transact(
-                partial(purge, limit=limit, forget_object=self._writer.forget_object)
-            )
-
-        return cast(int, await self._batcher.run(job))
+        return await self._transact(
+            partial(purge, limit=limit, forget_object=self._writer.forget_object)
+        )
 
     async def trim_log(self, before: int, tombstones_before: int, limit: int) -> int:
-        def job() -> int:
-            return self._writer.transact(
-                partial(trim_log, before=before, tombstones_before=tombstones_before, limit=limit)
-            )
-
-        return cast(int, await self._batcher.run(job))
+        return await self._transact(
+            partial(trim_log, before=before, tombstones_before=tombstones_before, limit=limit)
+        )
 
     async def checkpoint_if_large(self) -> bool:
         """Under a steady load the writer never rests: copy a large log between two batches."""
@@ -295,6 +297,10 @@ class SqliteStore:
         await self._batcher.close()
         await self._reader.close()
 
+    async def _transact(self, job: Callable[[sqlite3.Connection], int]) -> int:
+        """Run a job in the writing thread, in a transaction of its own."""
+        return cast(int, await self._batcher.run(lambda: self._writer.transact(job)))
+
     async def _select(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         return await self._reader.run(
             lambda connection: connection.execute(statement, values).fetchall()
@@ -315,13 +321,14 @@ def _after(
     return where, "ORDER BY " + ", ".join(f"{name}{word}" for name in columns)
 
 
-def _fitting(edge: _Edge) -> _Edge:
-    """A value that SQLite can compare with, for one that no row can have: a number past 63 bits,
-    half a surrogate pair.
-    """
-    if isinstance(edge, str):
-        return edge.encode(errors="replace").decode()
-    return max(-(1 << 63), min(edge, (1 << 63) - 1))
+def _fitting(number: int) -> int:
+    """A whole number that SQLite can compare with: those past 63 bits can't be stored anyway."""
+    return max(-(1 << 63), min(number, (1 << 63) - 1))
+
+
+def _fitting_key(key: ItemKey) -> ItemKey:
+    """The same for keys: half a surrogate pair can't be stored either."""
+    return key.encode(errors="replace").decode() if isinstance(key, str) else _fitting(key)
 
 
 def _size_of(path: Path) -> int:

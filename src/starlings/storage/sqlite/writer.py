@@ -25,11 +25,13 @@ from starlings.core.errors import Fault, IdTaken, Reason, Refusal
 from starlings.core.limits import Limits
 from starlings.core.objects import Item, ItemKey, Kind, ObjectRef, Permission, Service, SyncObject
 from starlings.core.rules import is_text
-from starlings.core.sids import is_sid, oid_of
+from starlings.core.sids import find_oid
 from starlings.core.state import Outcome
+from starlings.core.webhook_rules import webhooks_of
 from starlings.storage.batcher import Results
 from starlings.storage.sqlite import rows as r
 from starlings.storage.sqlite.database import migrate, open_writer
+from starlings.storage.sqlite.outbox import insert_webhooks
 from starlings.storage.store import Batch
 from starlings.storage.working_set import Changes, WorkingSet
 
@@ -38,14 +40,15 @@ __all__ = ["Writer"]
 logger = logging.getLogger("starlings.storage")
 
 _MEMORY_BYTES = 64 * 1024 * 1024
+_CHECK_COMMITS = 16
+"""Commits from one look at the log's size to the next."""
 
-_put_objects = r.Insert(
-    "object",
-    r.OBJECT_COLUMNS,
-    " ON CONFLICT (oid) DO UPDATE SET data = excluded.data, seq = excluded.seq,"
-    " event_id = excluded.event_id, next_index = excluded.next_index,"
-    " item_count = excluded.item_count, updated_at = excluded.updated_at",
+_put_objects = r.Insert("object", r.OBJECT_COLUMNS)
+_COUNT_OBJECT = (
+    "UPDATE object SET data = ?, seq = ?, event_id = ?, next_index = ?, item_count = ?,"
+    " updated_at = ? WHERE oid = ?"
 )
+# Apart, because setting a column that an index holds makes SQLite write the index too.
 _CHANGE_OBJECT = (
     "UPDATE object SET data = ?, seq = ?, event_id = ?, next_index = ?, item_count = ?,"
     " updated_at = ?, expires_at = ?, is_removed = ? WHERE oid = ?"
@@ -68,9 +71,11 @@ _LOAD_OBJECTS = {
     size: f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid IN ({', '.join('?' * size)})"
     for size in _LOAD_CHUNKS
 }
+# A join in this order looks each key up; "(oid, key) IN (VALUES ...)" would scan the whole table.
 _LOAD_ITEMS = {
-    size: f"SELECT {r.ITEM_COLUMNS} FROM item WHERE (oid, key) IN"
-    f" (VALUES {', '.join(['(?, ?)'] * size)})"
+    size: f"WITH wanted (oid, key) AS (VALUES {', '.join(['(?, ?)'] * size)})"
+    f" SELECT {', '.join('item.' + name for name in r.ITEM_COLUMNS.split(', '))}"
+    " FROM wanted CROSS JOIN item ON item.oid = wanted.oid AND item.key = wanted.key"
     for size in _LOAD_CHUNKS
 }
 
@@ -96,6 +101,7 @@ class Writer:
         self.refusals = 0
         self.faults = 0
         self.commit_seconds = 0.0
+        self._unchecked_commits = 0
         self.is_writable = True
         """False after a batch that the disk refused, until one succeeds."""
 
@@ -110,6 +116,7 @@ class Writer:
             self.epoch = str(epoch[0])
             newest = self._select_one("SELECT at FROM event ORDER BY id DESC LIMIT 1", ())
             self._last_at: int = newest[0] if newest else 0
+            self._has_webhooks = self._find_webhooks()
         except BaseException:
             self._connection.close()
             raise
@@ -147,8 +154,10 @@ class Writer:
 
     def rest(self) -> None:
         """Give the log's pages back to the database while nobody waits."""
-        if self._is_checkpoint_due():
-            self.checkpoint()
+        if self._unchecked_commits >= _CHECK_COMMITS:
+            self._unchecked_commits = 0
+            if self._is_checkpoint_due():
+                self.checkpoint()
 
     def close(self) -> None:
         try:
@@ -220,13 +229,20 @@ class Writer:
             batch = Batch(working_set.committed, working_set.service_changes())
             if batch.events or batch.services:
                 self._write(working_set.changes())
+                if batch.services:
+                    self._has_webhooks = self._find_webhooks()
+                if self._has_webhooks:
+                    fired = webhooks_of(batch.events, working_set.find_service)
+                    insert_webhooks(self._connection, fired)
                 self._connection.execute("COMMIT")
+                self._unchecked_commits += 1
                 self.is_writable = True
             else:
                 self._connection.execute("ROLLBACK")  # nothing was changed: nothing to sync
         except BaseException:
             self._roll_back()
             working_set.forget()
+            self._has_webhooks = True  # until a service changes: not known any more
             raise
         working_set.keep()
         self.refusals += refusals
@@ -242,26 +258,21 @@ class Writer:
 
     def _write(self, changes: Changes) -> None:
         connection = self._connection
-        plain = []
+        new, counted, changed = [], [], []
         for before, after in changes.objects:
-            if before is not None and (after.is_removed or before.expires_at != after.expires_at):
-                connection.execute(
-                    _CHANGE_OBJECT,
-                    (
-                        after.data,
-                        after.seq,
-                        after.event_id,
-                        after.next_index,
-                        after.item_count,
-                        after.updated_at,
-                        after.expires_at,
-                        after.is_removed,
-                        after.oid,
-                    ),
-                )
+            counts = (*after[5:10], after.updated_at)
+            if before is None:
+                new.append(after)
+            elif after.is_removed or before.expires_at != after.expires_at:
+                changed.append((*counts, after.expires_at, after.is_removed, after.oid))
             else:
-                plain.append(after)
-        _put_objects.run(connection, plain)
+                counted.append((*counts, after.oid))
+        # Removed ones first: a new object may take over the name.
+        if changed:
+            connection.executemany(_CHANGE_OBJECT, changed)
+        if counted:
+            connection.executemany(_COUNT_OBJECT, counted)
+        _put_objects.run(connection, new)
         if changes.dropped_items:
             connection.executemany(
                 "DELETE FROM item WHERE oid = ? AND key = ?", changes.dropped_items
@@ -280,6 +291,11 @@ class Writer:
             connection.executemany(_PUT_SERVICE, changes.services)
         _put_events.run(connection, changes.events)
 
+    def _find_webhooks(self) -> bool:
+        """True if any service has a webhook; while none has, batches don't look at events."""
+        row = self._select_one("SELECT 1 FROM service WHERE webhook_url IS NOT NULL LIMIT 1", ())
+        return row is not None
+
     # Loading
 
     def _load_ahead(self, commands: Sequence[Command]) -> None:
@@ -291,7 +307,7 @@ class Writer:
             if ref is None:
                 oid = command.oid if isinstance(command, CreateObject) else None
             else:
-                oid = oid_of(ref.name) if is_sid(ref.name) else None
+                oid = find_oid(ref.name)
             if oid is not None and oid < 1 << 63 and not working_set.knows_object(oid):
                 oids[oid] = None
         if oids:
@@ -320,10 +336,10 @@ class Writer:
                 working_set.know_item(place, None)
 
     def _find_oid(self, ref: ObjectRef) -> int | None:
-        if is_sid(ref.name):
-            oid = oid_of(ref.name)
-            return oid if oid < 1 << 63 else None
-        return self._working_set.find_known_oid(ref.service_oid, ref.kind, ref.name)
+        oid = find_oid(ref.name)
+        if oid is None:
+            return self._working_set.find_known_oid(ref.service_oid, ref.kind, ref.name)
+        return oid if oid < 1 << 63 else None
 
     def _select_chunks(
         self, statements: dict[int, str], keys: Sequence[tuple[Any, ...]]
