@@ -1,6 +1,8 @@
 """Accounts and keys in the database."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,21 @@ def test_what_is_no_database_of_ours_is_unreadable(tmp_path: Path, content: byte
         file.write_bytes(content)
     with pytest.raises(CredentialsUnreadable, match=r"other\.db"):
         CredentialStore.open(file)
+
+
+def test_closing_waits_for_a_thread_that_reads(database: Path) -> None:
+    for _ in range(30):
+        store = CredentialStore.open(database)
+        begun = threading.Event()
+
+        def read(store: CredentialStore = store, begun: threading.Event = begun) -> None:
+            while True:
+                store.list_keys()
+                begun.set()
+
+        with ThreadPoolExecutor(1) as threads:
+            reading = threads.submit(read)
+            assert begun.wait(10)
+            store.close()
+            with pytest.raises(CredentialsUnreadable, match="closed"):
+                reading.result(10)

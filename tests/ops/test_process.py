@@ -1,5 +1,6 @@
 """A real server process: how it starts, what it prints, how it ends."""
 
+import base64
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -89,36 +90,71 @@ def test_a_signal_ends_the_process_with_status_0(tmp_path: Path, number: signal.
 
 
 def test_a_request_that_has_begun_is_finished_after_sigterm(server: ServerProcess) -> None:
-    made = server.credentials
     body = b"UniqueName=late&Data=%7B%7D"
-    auth = httpx.BasicAuth(made.account_sid, made.auth_token)
-    request = next(auth.auth_flow(httpx.Request("GET", server.base_url)))
-    head = (
-        "POST /v1/Services/default/Documents HTTP/1.1\r\nHost: x\r\n"
-        f"Authorization: {request.headers['authorization']}\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as peer:
-        peer.sendall(head.encode() + body[:5])
-        # The server has the head once it answers something sent later.
-        assert httpx.get(f"{server.base_url}/healthz", trust_env=False).status_code == 200
+    with begin_request(server, body) as peer:
         os.kill(server.pid, signal.SIGTERM)
-        deadline = time.monotonic() + 5
-        while is_accepting(server.port):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: not is_accepting(server.port))
         peer.sendall(body[5:])
-        answer = peer.recv(65536)
-    assert answer.startswith(b"HTTP/1.1 201")
-    while server.is_running:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        assert peer.recv(65536).startswith(b"HTTP/1.1 201")
+    wait_until(lambda: not server.is_running)
     server.kill()  # it has ended; this only takes in what is left of it
     server.start()
-    with httpx.Client(auth=auth, trust_env=False) as client:
-        url = f"{server.base_url}/v1/Services/default/Documents/late"
-        assert client.get(url).status_code == 200
+    made = server.credentials
+    answer = httpx.get(
+        f"{server.base_url}/v1/Services/default/Documents/late",
+        auth=(made.account_sid, made.auth_token),
+        trust_env=False,
+    )
+    assert answer.status_code == 200
+
+
+def test_a_request_that_never_ends_is_refused_when_the_time_to_drain_is_over(
+    tmp_path: Path,
+) -> None:
+    with ServerProcess(tmp_path / "data", environment={"STARLINGS_DRAIN": "1"}) as server:
+        with begin_request(server, b"UniqueName=late") as peer:
+            server.stop()
+            answer = peer.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b'"code":20503' in answer
+        assert "Traceback" not in server.stderr
+
+
+def test_more_signals_end_the_wait_and_never_kill(tmp_path: Path) -> None:
+    process = start("serve", "--port", "0", "--drain", "60", "--data", tmp_path)
+    assert process.stdout is not None
+    port = int(process.stdout.readline().rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+        peer.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert peer.recv(65536).startswith(b"HTTP/1.1 200")
+        for _ in range(5):
+            process.send_signal(signal.SIGTERM)  # does nothing once the process has ended
+            time.sleep(0.01)  # or the kernel would make one signal of them
+        _, log = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "Traceback" not in log
+
+
+def begin_request(server: ServerProcess, body: bytes) -> socket.socket:
+    """A connection with a request of which the server has the head and five bytes of the body."""
+    made = server.credentials
+    credentials = base64.b64encode(f"{made.account_sid}:{made.auth_token}".encode())
+    peer = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    peer.sendall(
+        b"POST /v1/Services/default/Documents HTTP/1.1\r\nHost: x\r\n"
+        b"Authorization: Basic %b\r\nContent-Length: %d\r\n\r\n%b"
+        % (credentials, len(body), body[:5])
+    )
+    # The server has it once it has answered something sent later.
+    assert httpx.get(f"{server.base_url}/healthz", trust_env=False).status_code == 200
+    return peer
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def is_accepting(port: int) -> bool:

@@ -40,10 +40,12 @@ class ListeningServer(uvicorn.Server):
         self._on_ready()
 
     def stop(self) -> None:
-        """Accept no more, finish what runs; at the second call, don't wait for it."""
-        if self.should_exit:
-            self.force_exit = True
+        """Accept no more, and finish what runs."""
         self.should_exit = True
+
+    def stop_at_once(self) -> None:
+        """Accept no more, and don't wait for what runs."""
+        self.should_exit = self.force_exit = True
 
 
 def make_config(

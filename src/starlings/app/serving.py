@@ -18,7 +18,6 @@ import os
 import resource
 import signal
 import sqlite3
-from collections.abc import Iterator
 from functools import partial
 
 import uvloop
@@ -135,8 +134,8 @@ async def _serve_store(
                 group.create_task(_checkpoint(store), name="checkpoint"),
             ]
             logger.info("Started data=%s version=%s", directory.path, __version__)
-            with _stopping_on_signals(group, server, health, face, settings.drain):
-                await server.serve([listener])
+            _stop_on_signals(group, server, health, face, settings.drain)
+            await server.serve([listener])
             await face.close()
             for task in background:
                 task.cancel()
@@ -169,14 +168,16 @@ async def _checkpoint(store: SqliteStore) -> None:
             logger.warning("The write-ahead log could not be copied error=%s", error)
 
 
-@contextlib.contextmanager
-def _stopping_on_signals(
+def _stop_on_signals(
     group: asyncio.TaskGroup,
     server: ListeningServer,
     health: Health,
     face: SyncFace,
     drain_seconds: float,
-) -> Iterator[None]:
+) -> None:
+    """From now on to the end of the loop: a signal that comes while the store closes is too late to
+    hurry anything, and must not kill the process.
+    """
     loop = asyncio.get_running_loop()
 
     async def drain() -> None:
@@ -188,19 +189,13 @@ def _stopping_on_signals(
     def stop(name: str) -> None:
         logger.info("Stopping signal=%s at_once=%s", name, health.is_draining)
         if health.is_draining:
-            server.stop()
+            server.stop_at_once()
             return
         health.is_draining = True
         group.create_task(drain(), name="drain")
 
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
+    for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number.name)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 def _raise_file_limit() -> None:

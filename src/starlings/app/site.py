@@ -6,17 +6,24 @@ same Basic credentials as REST, so there is no second port to guard.
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import Message, Receive, Scope, Send
 
 from starlings.app.health import Health, Readiness
 from starlings.app.metrics import CONTENT_TYPE, Metrics, RequestCounter
 from starlings.auth.basic import BasicAuthenticator
-from starlings.core.errors import Refusal
+from starlings.core.errors import Fault, Reason, Refusal
 from starlings.rest.app import RestApp
+from starlings.rest.errors import render_error
 
 __all__ = ["Site"]
 
 _TEXT = "text/plain; charset=utf-8"
+_CLOSE = [(b"connection", b"close")]
+_STOPPING = render_error(
+    Fault(Reason.UNAVAILABLE, "The server stops; whether the request took effect is not known")
+).body
 
 
 class Site:
@@ -49,12 +56,21 @@ class Site:
             await own(scope, send)
             return
 
+        has_started = False
+
         async def counting(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 self._count(path, scope["method"], message["status"])
             await send(message)
 
-        await self._rest(scope, receive, counting)
+        try:
+            await self._rest(scope, receive, counting)
+        except asyncio.CancelledError:
+            # The time for draining is over. uvicorn would log a traceback and answer 500.
+            if not has_started:
+                await _answer(scope, send, 503, _STOPPING, "application/json", _CLOSE)
 
     async def _answer_health(self, scope: Scope, send: Send) -> None:
         await _answer(scope, send, 200, b"ok\n")

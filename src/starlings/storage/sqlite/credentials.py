@@ -9,6 +9,7 @@ committed. Every change moves a version number, so that a server notices with on
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +28,15 @@ _MOVE_VERSION = """
 
 
 class CredentialStore:
-    """Credentials of one database, which must have been made before. Used by one thread at a
-    time.
+    """Credentials of one database, which must have been made before.
+
+    Threads take turns; ``close`` waits for its turn too, since closing a connection that another
+    thread is using ends the process.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._turn = threading.Lock()
 
     @classmethod
     def open(cls, database: Path, *, is_read_only: bool = False) -> Self:
@@ -60,7 +64,9 @@ class CredentialStore:
         return cls(connection)
 
     def close(self) -> None:
-        self._connection.close()
+        """Close for good: what is asked later is unreadable."""
+        with self._turn:
+            self._connection.close()
 
     def read_version(self) -> int:
         """A number that moves with every change; 0 before the first."""
@@ -118,10 +124,11 @@ class CredentialStore:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise CredentialsUnreadable(str(error)) from error
+        with self._turn:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise CredentialsUnreadable(str(error)) from error
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
