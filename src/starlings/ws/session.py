@@ -214,6 +214,11 @@ class SyncSession(SubscriptionOwner):
 
     async def wait_for_room(self) -> None:
         while self._connection.queued_bytes > _ROOM_BYTES:
+            # Most of it may only be this turn's, which the kernel takes at once: then nothing
+            # would ever be drained.
+            self._connection.flush()
+            if self._connection.queued_bytes <= _ROOM_BYTES:
+                return
             if isinstance(self._protocol.state, e.Closed):
                 return
             # Catching up and a search may both wait: they share the future.

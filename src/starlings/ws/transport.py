@@ -182,9 +182,14 @@ class Connection:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes that the kernel has not taken; who sends much at once stops early and waits for
-        ``on_drained``."""
+        """Bytes that the kernel has not taken; who sends much at once stops early, and after
+        ``flush`` waits for ``on_drained``."""
         return self._outbox.queued_bytes
+
+    def flush(self) -> None:
+        """Offer the kernel now what was sent in this turn of the loop. What it leaves, and only
+        that, is followed by ``on_drained``."""
+        self._outbox.flush()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what is queued, then a close frame; ``on_close`` follows when the peer has answered
