@@ -91,7 +91,8 @@ def test_a_signal_ends_the_process_with_status_0(tmp_path: Path, number: signal.
 
 def test_a_request_that_has_begun_is_finished_after_sigterm(server: ServerProcess) -> None:
     body = b"UniqueName=late&Data=%7B%7D"
-    with begin_request(server, body) as peer:
+    made = server.credentials
+    with begin_request(server.port, made.account_sid, made.auth_token, body) as peer:
         os.kill(server.pid, signal.SIGTERM)
         wait_until(lambda: not is_accepting(server.port))
         peer.sendall(body[5:])
@@ -99,7 +100,6 @@ def test_a_request_that_has_begun_is_finished_after_sigterm(server: ServerProces
     wait_until(lambda: not server.is_running)
     server.kill()  # it has ended; this only takes in what is left of it
     server.start()
-    made = server.credentials
     answer = httpx.get(
         f"{server.base_url}/v1/Services/default/Documents/late",
         auth=(made.account_sid, made.auth_token),
@@ -112,7 +112,9 @@ def test_a_request_that_never_ends_is_refused_when_the_time_to_drain_is_over(
     tmp_path: Path,
 ) -> None:
     with ServerProcess(tmp_path / "data", environment={"STARLINGS_DRAIN": "1"}) as server:
-        with begin_request(server, b"UniqueName=late") as peer:
+        made = server.credentials
+        credentials = (made.account_sid, made.auth_token)
+        with begin_request(server.port, *credentials, b"UniqueName=late") as peer:
             server.stop()
             answer = peer.recv(65536)
         assert answer.startswith(b"HTTP/1.1 503")
@@ -124,9 +126,8 @@ def test_more_signals_end_the_wait_and_never_kill(tmp_path: Path) -> None:
     process = start("serve", "--port", "0", "--drain", "60", "--data", tmp_path)
     assert process.stdout is not None
     port = int(process.stdout.readline().rsplit(":", 1)[1])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
-        peer.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert peer.recv(65536).startswith(b"HTTP/1.1 200")
+    shown = json.loads((tmp_path / "credentials.json").read_text())
+    with begin_request(port, shown["account_sid"], shown["auth_token"], b"UniqueName=late"):
         for _ in range(5):
             process.send_signal(signal.SIGTERM)  # does nothing once the process has ended
             time.sleep(0.01)  # or the kernel would make one signal of them
@@ -135,18 +136,17 @@ def test_more_signals_end_the_wait_and_never_kill(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
-def begin_request(server: ServerProcess, body: bytes) -> socket.socket:
+def begin_request(port: int, username: str, password: str, body: bytes) -> socket.socket:
     """A connection with a request of which the server has the head and five bytes of the body."""
-    made = server.credentials
-    credentials = base64.b64encode(f"{made.account_sid}:{made.auth_token}".encode())
-    peer = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    credentials = base64.b64encode(f"{username}:{password}".encode())
+    peer = socket.create_connection(("127.0.0.1", port), timeout=10)
     peer.sendall(
         b"POST /v1/Services/default/Documents HTTP/1.1\r\nHost: x\r\n"
         b"Authorization: Basic %b\r\nContent-Length: %d\r\n\r\n%b"
         % (credentials, len(body), body[:5])
     )
     # The server has it once it has answered something sent later.
-    assert httpx.get(f"{server.base_url}/healthz", trust_env=False).status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200
     return peer
 
 
