@@ -12,6 +12,7 @@ from starlings.core.errors import Reason, Refusal
 from starlings.node.hub import Hub
 from starlings.node.node import Node
 from starlings.node.queries import Queries, QueryBounds
+from starlings.node.reachability import Reachability
 from starlings.node.repeats import Repeats
 from starlings.storage.store import Batch
 from starlings.wire.session_events import Reason as EndReason
@@ -45,6 +46,7 @@ class SyncFace:
         verify: Checks an access token; raises Refusal.
         endpoint_secret: Signs continuation tokens; of this installation.
         base: ``scheme://host`` in front of the URLs in bodies and events; only a label.
+        reachability: Is told of sessions that begin and end.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class SyncFace:
         options: WebSocketOptions | None = None,
         timing: Timing | None = None,
         query_bounds: QueryBounds | None = None,
+        reachability: Reachability | None = None,
     ) -> None:
         self.node = node
+        self._reachability = reachability
         self.verify = verify
         self.base = base
         self.timing = timing or Timing()
@@ -91,11 +95,18 @@ class SyncFace:
         if session in self._sessions:
             self._sessions.discard(session)
             self._ended[reason] += 1
+            if self._reachability is not None and session.caller is not None:
+                self._reachability.disconnected(session, session.caller.service)
             identity = "-" if session.token is None else session.token.identity
             logger.info("A session ended reason=%s identity=%r", reason, identity)
 
     def on_ready(self, session: SyncSession) -> None:
         assert session.caller is not None
+        if self._reachability is not None:
+            caller = session.caller
+            self._reachability.connected(
+                session, caller.service, caller.actor.identity, session.endpoint
+            )
         logger.info(
             "A session began service=%s identity=%r endpoint=%s",
             session.caller.service.sid,
