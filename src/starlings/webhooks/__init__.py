@@ -1,0 +1,1 @@
+"""Events to HTTP callbacks: parameters, signature, checked addresses, delivery, dispatch."""
