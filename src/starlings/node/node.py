@@ -10,6 +10,7 @@ rules check.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
@@ -30,11 +31,15 @@ from starlings.core.objects import (
 )
 from starlings.core.services import DEFAULT_NAME
 from starlings.core.state import ItemOutcome, ObjectOutcome, Outcome, ServiceOutcome
+from starlings.core.webhook_rules import webhook_of_message
 from starlings.node.clock import Sources
 from starlings.node.throttle import Throttle, cost_of_write
+from starlings.storage.outbox import Outbox
 from starlings.storage.store import Batch, Place, Store
 
 __all__ = ["Message", "MessageListener", "Node", "Page"]
+
+logger = logging.getLogger("starlings.node")
 
 _T = TypeVar("_T")
 _P = TypeVar("_P", Place, str)
@@ -67,10 +72,20 @@ class Page(list[_T]):
 
 
 class Node:
-    """Executes commands and answers reads. One per process; belongs to its event loop."""
+    """Executes commands and answers reads. One per process; belongs to its event loop.
 
-    def __init__(self, store: Store, limits: Limits, sources: Sources) -> None:
+    Args:
+        outbox: Where the webhooks of messages go; None if there are none. Those of events are the
+            store's work.
+    """
+
+    def __init__(
+        self, store: Store, limits: Limits, sources: Sources, outbox: Outbox | None = None
+    ) -> None:
         self.store = store
+        self._outbox = outbox
+        self.lost_webhooks = 0
+        """Of messages published while the store could not write."""
         self.limits = limits
         self.sources = sources
         self._throttle = Throttle(sources.monotonic)
@@ -351,6 +366,8 @@ class Node:
             )
         sid = f"{sids.MESSAGE}{self.sources.random_bits(128):032x}"
         message = Message(sid, stream, data, actor, self.sources.now())
+        if self._outbox is not None:
+            await self._fire_webhook(self._outbox, message)
         for listener in self._message_listeners:
             listener(message)
         return message
@@ -358,6 +375,24 @@ class Node:
     def listen_to_messages(self, listener: MessageListener) -> None:
         """Have ``listener`` called with every message published on this node."""
         self._message_listeners.append(listener)
+
+    async def _fire_webhook(self, outbox: Outbox, message: Message) -> None:
+        """Have a message's webhook delivered, if it has one. Never fails the message: it is not
+        stored, and can be had when nothing else can be written. [rest-api 8]
+        """
+        service = await self.get_service_of(message.stream)
+        if service is None:
+            return
+        webhook = webhook_of_message(
+            service, message.stream, message.sid, message.data, message.actor, message.at
+        )
+        if webhook is None:
+            return
+        try:
+            await outbox.add([webhook])
+        except Fault as error:
+            self.lost_webhooks += 1
+            logger.warning("A message's webhook is lost sid=%s error=%s", message.sid, error)
 
     # What they share
 
