@@ -17,6 +17,7 @@ from starlings.cli.data import backup, check, restore
 from starlings.cli.keys import keys
 from starlings.cli.serve import serve
 from starlings.cli.token import token
+from starlings.cli.webhooks import webhooks
 from starlings.settings import SettingsError
 
 __all__ = ["app", "main"]
@@ -36,6 +37,7 @@ app.command(keys)
 app.command(check)
 app.command(backup)
 app.command(restore)
+app.command(webhooks)
 app.register_install_completion_command()
 
 

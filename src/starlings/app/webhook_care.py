@@ -1,0 +1,60 @@
+"""The operator's work on webhooks that wait and on dead letters, beside a running server too."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlings.app.directory import DataDirectory
+from starlings.app.errors import OperatorError
+from starlings.node.clock import SYSTEM_SOURCES
+from starlings.settings import Settings
+from starlings.storage.sqlite import outbox
+from starlings.storage.sqlite.outbox import StoredWebhook
+
+__all__ = ["StoredWebhook", "drop_webhooks", "list_webhooks", "retry_webhooks"]
+
+
+def list_webhooks(
+    settings: Settings, is_dead: bool | None, after: int, limit: int
+) -> list[StoredWebhook]:
+    """Webhooks by id, from above ``after``; ``is_dead`` None for all. Raises OperatorError."""
+    database = _find_database(settings)
+    try:
+        return outbox.list_webhooks(database, is_dead, after, limit)
+    except sqlite3.Error as error:
+        raise OperatorError(f"The webhooks can't be read: {error}") from error
+
+
+def retry_webhooks(settings: Settings, ids: Sequence[int] | None) -> int:
+    """Have webhooks delivered now; ``ids`` None for all dead letters. How many there were.
+
+    Raises:
+        OperatorError: There is no database, or it can't be written.
+    """
+    database = _find_database(settings)
+    try:
+        return outbox.retry_webhooks(database, ids, SYSTEM_SOURCES.now())
+    except sqlite3.Error as error:
+        raise OperatorError(f"The webhooks can't be changed: {error}") from error
+
+
+def drop_webhooks(settings: Settings, ids: Sequence[int] | None) -> int:
+    """Delete webhooks; ``ids`` None for all dead letters. How many there were.
+
+    Raises:
+        OperatorError: There is no database, or it can't be written.
+    """
+    database = _find_database(settings)
+    try:
+        return outbox.drop_webhooks(database, ids)
+    except sqlite3.Error as error:
+        raise OperatorError(f"The webhooks can't be changed: {error}") from error
+
+
+def _find_database(settings: Settings) -> Path:
+    database = DataDirectory(settings.data).database
+    if not database.exists():
+        raise OperatorError(f"There is no database in {settings.data}")
+    return database
