@@ -96,6 +96,14 @@ def _seconds(value: str) -> float:
     return number
 
 
+def _switch(value: str) -> bool:
+    if value.lower() in ("1", "true", "yes", "on"):
+        return True
+    if value.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("expected 1 or 0")
+
+
 def _choice(*choices: str) -> Parser:
     def parse(value: str) -> str:
         if value.lower() not in choices:
@@ -200,6 +208,21 @@ class Settings:
     )
     tombstone_retention: float = _setting(
         "604800", "seconds", "How long it is remembered which items were removed.", _seconds
+    )
+    webhooks_allow_private: bool = _setting(
+        "0",
+        "1 or 0",
+        "Deliver webhooks into private networks too, this machine included.",
+        _switch,
+    )
+    webhooks_max_age: float = _setting(
+        "86400",
+        "seconds",
+        "How long delivering a webhook is tried before it becomes a dead letter.",
+        _seconds,
+    )
+    webhooks_dead_retention: float = _setting(
+        "604800", "seconds", "How long dead letters of webhooks are kept.", _seconds
     )
     drain: float = _setting(
         "5", "seconds", "How long requests may take to finish after SIGTERM.", _seconds

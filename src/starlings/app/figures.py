@@ -8,12 +8,15 @@ from typing import Literal
 from starlings.app.metrics import Figure
 from starlings.auth.basic import BasicAuthenticator
 from starlings.auth.keyring import Keyring
+from starlings.node.node import Node
+from starlings.node.reachability import Reachability
 from starlings.rest.app import RestApp
 from starlings.storage.store import Store
+from starlings.webhooks.dispatcher import Dispatcher
 from starlings.ws.face import SyncFace
 from starlings.ws.http import BoundedHttpServer
 
-__all__ = ["list_figures"]
+__all__ = ["list_figures", "list_webhook_figures"]
 
 
 def list_figures(
@@ -126,3 +129,63 @@ def list_figures(
     )
     show("auth_keys", "gauge", "API keys that are good.", lambda: keyring.statistics().keys)
     return figures
+
+
+def list_webhook_figures(
+    dispatcher: Dispatcher, node: Node, reachability: Reachability
+) -> list[Figure]:
+    """The figures of webhooks."""
+
+    def counted(field: str) -> Callable[[], float]:
+        return lambda: float(getattr(dispatcher.statistics(), field))
+
+    return [
+        Figure(
+            "starlings_webhooks_delivered",
+            "counter",
+            "Webhooks that their target answered with 2xx.",
+            counted("delivered"),
+        ),
+        Figure(
+            "starlings_webhooks_failed",
+            "counter",
+            "Attempts to deliver a webhook that failed.",
+            counted("failed"),
+        ),
+        Figure(
+            "starlings_webhooks_given_up",
+            "counter",
+            "Webhooks that became dead letters.",
+            counted("given_up"),
+        ),
+        Figure(
+            "starlings_webhooks_in_flight",
+            "gauge",
+            "Objects whose webhooks are being delivered.",
+            counted("in_flight"),
+        ),
+        Figure(
+            "starlings_webhooks_targets_down",
+            "gauge",
+            "Services whose webhook fails every time.",
+            counted("targets_down"),
+        ),
+        Figure(
+            "starlings_webhooks_waiting",
+            "gauge",
+            "Webhooks that wait, as of some seconds ago.",
+            counted("waiting"),
+        ),
+        Figure(
+            "starlings_webhooks_dead",
+            "gauge",
+            "Dead letters of webhooks, as of some seconds ago.",
+            counted("dead"),
+        ),
+        Figure(
+            "starlings_webhooks_lost",
+            "counter",
+            "Webhooks of messages and endpoints that the store could not take.",
+            lambda: float(node.lost_webhooks + reachability.lost),
+        ),
+    ]

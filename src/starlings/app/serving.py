@@ -25,7 +25,7 @@ import uvloop
 from starlings import __version__
 from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
-from starlings.app.figures import list_figures
+from starlings.app.figures import list_figures, list_webhook_figures
 from starlings.app.first_start import ensure_credentials
 from starlings.app.health import Health
 from starlings.app.listening import ListeningServer, make_config, open_listener, print_address
@@ -39,12 +39,15 @@ from starlings.core.credentials import CredentialsUnreadable
 from starlings.core.errors import Fault
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.node.node import Node
+from starlings.node.reachability import Reachability
 from starlings.node.upkeep import Retention, Upkeep
 from starlings.rest.app import RestApp
 from starlings.settings import Settings
 from starlings.storage.sqlite.credentials import CredentialStore
 from starlings.storage.sqlite.database import DatabaseError
 from starlings.storage.sqlite.store import SqliteStore
+from starlings.webhooks.delivery import Deliverer
+from starlings.webhooks.dispatcher import MOST_IN_FLIGHT, Dispatcher, Policy
 from starlings.ws.face import SyncFace
 from starlings.ws.http import BoundedHttpServer
 from starlings.ws.transport import WebSocketOptions
@@ -107,7 +110,7 @@ async def _serve_store(
     settings: Settings, directory: DataDirectory, store: SqliteStore, keyring: Keyring
 ) -> None:
     sources = SYSTEM_SOURCES
-    node = Node(store, settings.limits_in_force, sources)
+    node = Node(store, settings.limits_in_force, sources, store.outbox)
     authenticator = BasicAuthenticator(keyring, sources.monotonic)
     rest = RestApp(
         node,
@@ -115,11 +118,16 @@ async def _serve_store(
         public_url=settings.public_url,
         is_trusted_proxy=settings.is_trusted_proxy,
     )
-    face = _make_face(settings, node, keyring)
+    reachability = Reachability(store.outbox, store.find_service, sources)
+    await reachability.restore()
+    face = _make_face(settings, node, keyring, reachability)
+    dispatcher = _make_dispatcher(settings, node, store, keyring)
+    await dispatcher.start()
     http = BoundedHttpServer()
     health = Health(directory.path, lambda: store.is_writable)
     requests = RequestCounter()
     figures = list_figures(store, rest, face, http, authenticator, keyring)
+    figures += list_webhook_figures(dispatcher, node, reachability)
     metrics = Metrics(requests, figures, __version__)
     site = Site(rest, authenticator, health, metrics, requests)
     config = make_config(site, http, face.server, settings)
@@ -132,6 +140,8 @@ async def _serve_store(
                 group.create_task(keyring.watch(), name="keyring"),
                 group.create_task(Upkeep(store, sources, retention).run(), name="upkeep"),
                 group.create_task(_checkpoint(store), name="checkpoint"),
+                group.create_task(reachability.run(), name="reachability"),
+                group.create_task(dispatcher.run(), name="webhooks"),
             ]
             logger.info("Started data=%s version=%s", directory.path, __version__)
             _stop_on_signals(group, server, health, face, settings.drain)
@@ -141,7 +151,26 @@ async def _serve_store(
                 task.cancel()
 
 
-def _make_face(settings: Settings, node: Node, keyring: Keyring) -> SyncFace:
+def _make_dispatcher(
+    settings: Settings, node: Node, store: SqliteStore, keyring: Keyring
+) -> Dispatcher:
+    def find_auth_token(account_sid: str) -> str | None:
+        account = keyring.find_account(account_sid)
+        return None if account is None else account.auth_token
+
+    return Dispatcher(
+        store,
+        store.outbox,
+        Deliverer(may_be_private=settings.webhooks_allow_private, connections=MOST_IN_FLIGHT),
+        find_auth_token,
+        node.sources,
+        Policy(settings.webhooks_max_age, settings.webhooks_dead_retention),
+    )
+
+
+def _make_face(
+    settings: Settings, node: Node, keyring: Keyring, reachability: Reachability
+) -> SyncFace:
     limits = settings.limits_in_force
 
     def verify(text: str) -> AccessToken:
@@ -153,6 +182,7 @@ def _make_face(settings: Settings, node: Node, keyring: Keyring) -> SyncFace:
         keyring.derive_secret("endpoints"),
         base=settings.public_url or "https://starlings",
         options=WebSocketOptions(allowed_origins=settings.ws_origins),
+        reachability=reachability,
     )
     keyring.on_revoked(face.revoke_key)
     return face

@@ -38,7 +38,7 @@ Config = Annotated[
 def takes_settings(run: Callable[[Settings], None]) -> Callable[..., None]:
     """A command with one flag for every setting that isn't secret, and ``--config``."""
 
-    def command(config: Path | None = None, **flags: str | None) -> None:
+    def command(config: Path | None = None, **flags: str | bool | None) -> None:
         run(read_settings(config, **flags))
 
     parameters = [
@@ -64,13 +64,17 @@ def takes_settings(run: Callable[[Settings], None]) -> Callable[..., None]:
     return command
 
 
-def read_settings(config: Path | None, **flags: str | None) -> Settings:
+def read_settings(config: Path | None, **flags: str | bool | None) -> Settings:
     """Settings from these flags, the environment and the settings file. Raises SettingsError."""
     return load_settings(flags, os.environ, config)
 
 
 def _type_of(setting: Setting) -> Any:
-    """Choices are shown and completed; everything else is text that the table parses."""
+    """Choices are shown and completed, switches need no value; everything else is text that the
+    table parses.
+    """
+    if setting.unit == "1 or 0":
+        return bool
     if "|" in setting.unit:
         return Literal[tuple(setting.unit.split("|"))]
     return str
