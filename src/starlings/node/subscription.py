@@ -119,9 +119,13 @@ class Subscription:
         False: too much came meanwhile. The subscription holds anew; catch up again from
             ``last_id``.
         """
+        if self.mode is Mode.ENDED:
+            return True
         self.last_id = last_id
         if self._overflowed:
+            hidden = deque(one for one in self._held or () if _is_hidden(one))
             self.hold()
+            self._held = hidden
             return False
         held, self._held = self._held, None
         self.mode = Mode.LIVE
@@ -144,17 +148,19 @@ class Subscription:
     # Within
 
     def _hold(self, delivery: Delivery | MessageDelivery) -> None:
-        assert self._held is not None
-        if len(self._held) < MOST_HELD:
-            self._held.append(delivery)
+        held = self._held
+        assert held is not None
+        # Removal and permissions are not caught up from the log: they must not be lost.
+        if len(held) < MOST_HELD or _is_hidden(delivery):
+            held.append(delivery)
         elif self.kind is Kind.STREAM:
-            self._held.popleft()  # messages are passing: the oldest one goes
-            self._held.append(delivery)
+            # Messages are passing: the oldest one goes.
+            oldest = next((i for i, one in enumerate(held) if not _is_hidden(one)), None)
+            if oldest is not None:
+                del held[oldest]
+                held.append(delivery)
         else:
             self._overflowed = True
-            if isinstance(delivery, Delivery) and not delivery.is_visible:
-                # Removal and permissions are not caught up from the log: they must not be lost.
-                self._held.append(delivery)
 
     def _hear_hidden(self, delivery: Delivery) -> None:
         match delivery.event.type:
@@ -167,3 +173,8 @@ class Subscription:
                 self._owner.on_permission(self, delivery)
             case _:
                 pass
+
+
+def _is_hidden(delivery: Delivery | MessageDelivery) -> bool:
+    """True for what the log's replay doesn't tell: a removal, a change of permissions."""
+    return isinstance(delivery, Delivery) and not delivery.is_visible

@@ -327,21 +327,22 @@ class CatchUp:
         while subscription.mode is Mode.HOLDING:
             await self._peer.wait_for_room()
             target = await self._node.store.find_object(subscription.oid)
-            if target is None or subscription.mode is not Mode.HOLDING:
-                subscription.go_live(subscription.last_id)  # its removal is being held
-                return
             after_id = subscription.last_id
-            if target.kind is Kind.STREAM or target.event_id <= after_id:
+            events: list[Event] | None = []
+            if target is not None and target.kind in (Kind.LIST, Kind.MAP):
+                events = await self._node.store.replay(target.oid, after_id, PAGE_EVENTS + 1)
+            if subscription.mode is not Mode.HOLDING:
+                return  # cancelled meanwhile
+            if target is None or target.kind is Kind.STREAM or target.event_id <= after_id:
+                # Of an object that is gone the removal is held, or is about to be heard.
                 replayed = _Replayed(after_id, is_complete=True)
             elif target.kind is Kind.DOCUMENT:
                 self._send(target, _latest(target), None)
                 replayed = _Replayed(target.event_id, is_complete=True)
+            elif events is None:
+                replayed = await self._send_snapshot(target, after_id, None)
             else:
-                events = await self._node.store.replay(target.oid, after_id, PAGE_EVENTS + 1)
-                if events is None:
-                    replayed = await self._send_snapshot(target, after_id, None)
-                else:
-                    replayed = self._send_page(target, events, after_id, None)
+                replayed = self._send_page(target, events, after_id, None)
             subscription.last_id = replayed.last_id
             if replayed.is_complete and subscription.go_live(replayed.last_id):
                 return
