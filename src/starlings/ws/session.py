@@ -292,12 +292,14 @@ class SyncSession(SubscriptionOwner):
             self._reset_timer()
             return
         owner = Owner(token.account_sid, service.sid, token.identity)
-        endpoint, continuation, is_reissued = face.endpoints.continue_or_start(
+        _, continuation, is_reissued = face.endpoints.continue_or_start(
             owner, init.continuation_token
         )
-        self.endpoint = endpoint
+        # Of this connection, not of the client: what an earlier one began may be committed only
+        # now, and its reply will never come. Here it must be told like anybody's. [8.4]
+        self.endpoint = face.encoder.next_id().replace("TM", "EP", 1)
         self.token = token
-        actor = Actor(token.identity, endpoint, is_unrestricted=False)
+        actor = Actor(token.identity, self.endpoint, is_unrestricted=False)
         self.caller = Caller(service, actor)
         self._catch_up = CatchUp(
             face.node, face.hub, face.queries, face.encoder, face.base, service, actor, self, self
