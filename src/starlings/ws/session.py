@@ -95,6 +95,7 @@ class SyncSession(SubscriptionOwner):
         "_connection",
         "_face",
         "_has_acknowledged",
+        "_is_closing",
         "_protocol",
         "_requests",
         "_room",
@@ -115,6 +116,7 @@ class SyncSession(SubscriptionOwner):
         self._timer: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
         self._has_acknowledged = False
+        self._is_closing = False
         self._requests = 0
         self._tokens = 0.0
         self._tokens_at = 0.0
@@ -130,7 +132,8 @@ class SyncSession(SubscriptionOwner):
         self._set_timer()
 
     def on_message(self, data: bytes) -> None:
-        if _ACKNOWLEDGEMENT(data) is not None:
+        # The reply to a ``close`` looks the same, and ends the session.
+        if _ACKNOWLEDGEMENT(data) is not None and not self._is_closing:
             self._has_acknowledged = True  # told to the protocol at its next tick
             return
         self._handle(e.FrameReceived(data))
@@ -229,6 +232,7 @@ class SyncSession(SubscriptionOwner):
     # The protocol
 
     def _handle(self, event: e.Input) -> None:
+        before = type(self._protocol.state)
         for output in self._protocol.handle(event, self._face.now()):
             match output:
                 case e.Send(frame=frame):
@@ -246,7 +250,11 @@ class SyncSession(SubscriptionOwner):
                     logger.info("A frame was rejected reason=%s", reason_text)
                 case e.TelemetryReceived():
                     self._face.telemetry_events += len(output.events)
-        if self._timer is None:
+        state = self._protocol.state
+        if type(state) is not before:
+            self._is_closing = isinstance(state, e.Closing)
+            self._reset_timer()
+        elif self._timer is None:
             self._set_timer()
 
     def _set_timer(self) -> None:
@@ -266,6 +274,7 @@ class SyncSession(SubscriptionOwner):
     def _reset_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self._set_timer()
 
     def _end(self, reason: str) -> None:
@@ -289,7 +298,6 @@ class SyncSession(SubscriptionOwner):
         except StarlingsError as error:
             delay_ms = 1_000 if error.status == 429 else None
             self._handle(e.InitRefused(_refusal_of(error), delay_ms))
-            self._reset_timer()
             return
         owner = Owner(token.account_sid, service.sid, token.identity)
         _, continuation, is_reissued = face.endpoints.continue_or_start(
@@ -328,11 +336,10 @@ class SyncSession(SubscriptionOwner):
             storage_id=face.endpoints.storage_id(owner),
         )
         self._handle(accepted)
-        self._reset_timer()
         if self._protocol.is_ready:
             face.on_ready(self)
-        elif self._catch_up is not None:
-            self._end("left during init")
+        else:
+            self._catch_up = None  # it left meanwhile, or is being closed
 
     async def _decide_update(self, request_id: str, text: str) -> None:
         caller, before = self.caller, self.token
