@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -119,7 +120,7 @@ class SyncSession(SubscriptionOwner):
         self._is_closing = False
         self._requests = 0
         self._tokens = 0.0
-        self._tokens_at = 0.0
+        self._tokens_at = -math.inf  # a full bucket at first
 
     # From the transport
 
@@ -140,7 +141,7 @@ class SyncSession(SubscriptionOwner):
 
     def on_text(self) -> None:
         """Clients send binary messages only. [wire-protocol 3]"""
-        logger.info("A text message was dropped")
+        logger.debug("A text message was dropped")
 
     def on_drained(self) -> None:
         if self._room is not None and not self._room.done():
@@ -247,7 +248,7 @@ class SyncSession(SubscriptionOwner):
                     self._end(reason.value)
                     self._connection.close(1000, reason.value)
                 case e.FrameRejected(reason=reason_text):
-                    logger.info("A frame was rejected reason=%s", reason_text)
+                    logger.debug("A frame was rejected reason=%s", reason_text)
                 case e.TelemetryReceived():
                     self._face.telemetry_events += len(output.events)
         state = self._protocol.state
@@ -293,8 +294,11 @@ class SyncSession(SubscriptionOwner):
     async def _decide_init(self, init: Init) -> None:
         face = self._face
         try:
+            # Noted before anything is waited for, so that a revocation finds it.
+            self.token = token = face.verify(init.token)
+            # Counted when it is known that it is one of ours: strangers must not use up the rate.
             face.take_connection()
-            token, service = await self._check_token(init.token)
+            service = await face.node.get_service(token.account_sid, token.service)
         except StarlingsError as error:
             delay_ms = 1_000 if error.status == 429 else None
             self._handle(e.InitRefused(_refusal_of(error), delay_ms))
@@ -306,7 +310,6 @@ class SyncSession(SubscriptionOwner):
         # Of this connection, not of the client: what an earlier one began may be committed only
         # now, and its reply will never come. Here it must be told like anybody's. [8.4]
         self.endpoint = face.encoder.next_id().replace("TM", "EP", 1)
-        self.token = token
         actor = Actor(token.identity, self.endpoint, is_unrestricted=False)
         self.caller = Caller(service, actor)
         self._catch_up = CatchUp(
@@ -371,15 +374,14 @@ class SyncSession(SubscriptionOwner):
     # Requests
 
     def _take_request(self, request: Request) -> None:
-        if self._requests >= MOST_REQUESTS or not self._take_rate():
-            self._reply_error(
-                request,
-                Refusal(
-                    Reason.TOO_MANY_REQUESTS,
-                    "Too many requests on this connection: at most"
-                    f" {self._face.node.limits.connection_requests} a second",
-                ),
-            )
+        refused = None
+        if self._requests >= MOST_REQUESTS:
+            refused = f"at most {MOST_REQUESTS} may be under way"
+        elif not self._take_rate():
+            refused = f"at most {self._face.node.limits.connection_requests:g} a second"
+        if refused is not None:
+            message = f"Too many requests on this connection: {refused}"
+            self._reply_error(request, Refusal(Reason.TOO_MANY_REQUESTS, message))
             return
         self._requests += 1
         self._face.spawn(self._answer(request))
