@@ -193,7 +193,7 @@ async def _checkpoint(store: SqliteStore) -> None:
     while True:
         await asyncio.sleep(_CHECKPOINT_SECONDS)
         try:
-            await store.checkpoint_if_large()
+            await store.checkpoint_if_long()
         except (Fault, sqlite3.Error) as error:
             logger.warning("The write-ahead log could not be copied error=%s", error)
 

@@ -12,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 
 __all__ = [
-    "CHECKPOINT_BYTES",
     "FILE_NAME",
+    "LOG_KEPT_BYTES",
     "SCHEMA_VERSION",
     "DatabaseError",
     "migrate",
@@ -24,9 +24,9 @@ __all__ = [
 FILE_NAME = "starlings.db"
 _BUSY_MILLISECONDS = 5_000
 _CACHE_KIBIBYTES = 65_536
-CHECKPOINT_BYTES = 4 * 1024 * 1024
-"""A write-ahead log above this size is given back to the database as soon as nobody waits. After
-that the next commit cuts the file back to this size, so its size tells when it is time again."""
+LOG_KEPT_BYTES = 64 * 1024 * 1024
+"""After a checkpoint a write-ahead log above this size is cut back to it; below, its file is used
+again as it is, because to grow a file costs more than to write over it."""
 _READER_CACHE_KIBIBYTES = 16_384
 
 
@@ -63,7 +63,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")  # the writer's rest() does it
-        connection.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_BYTES}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_KEPT_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA foreign_keys = OFF")
@@ -71,7 +71,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
             "journal_mode": "wal",
             "synchronous": 2,
             "wal_autocheckpoint": 0,
-            "journal_size_limit": CHECKPOINT_BYTES,
+            "journal_size_limit": LOG_KEPT_BYTES,
         }
         for name, value in expected.items():
             found = connection.execute(f"PRAGMA {name}").fetchone()[0]

@@ -21,7 +21,7 @@ from starlings.core.objects import Item, ItemKey, Kind, Permission, Service, Syn
 from starlings.core.state import Outcome
 from starlings.storage.batcher import Batcher
 from starlings.storage.sqlite import rows as r
-from starlings.storage.sqlite.database import CHECKPOINT_BYTES, FILE_NAME
+from starlings.storage.sqlite.database import FILE_NAME
 from starlings.storage.sqlite.housekeeping import list_due, purge, trim_log
 from starlings.storage.sqlite.outbox import SqliteOutbox
 from starlings.storage.sqlite.reader import Reader
@@ -30,9 +30,6 @@ from starlings.storage.store import CommitListener, Due, Place, Snapshot, StoreS
 
 __all__ = ["SqliteStore"]
 
-_CHECKPOINT_AT_ONCE_BYTES = 64 * 1024 * 1024
-"""A log of this size is given back between two batches, so that it stays bounded under a steady
-load; otherwise that waits until nobody writes."""
 _COMMAND_BYTES = 200
 _VISIBLE = ", ".join(str(kind.value) for kind in sorted(VISIBLE))
 
@@ -43,9 +40,7 @@ class SqliteStore:
     def __init__(self, path: Path, limits: Limits, now: Callable[[], int]) -> None:
         self._path = path
         self._log_path = path.with_name(path.name + "-wal")
-        self._writer = Writer(
-            path, limits, now, secrets.token_hex(8), lambda: self._log_bytes() > CHECKPOINT_BYTES
-        )
+        self._writer = Writer(path, limits, now, secrets.token_hex(8))
         self._batcher = Batcher(self._writer)
 
     @classmethod
@@ -272,12 +267,9 @@ class SqliteStore:
             partial(trim_log, before=before, tombstones_before=tombstones_before, limit=limit)
         )
 
-    async def checkpoint_if_large(self) -> bool:
-        """Under a steady load the writer never rests: copy a large log between two batches."""
-        if self._log_bytes() < _CHECKPOINT_AT_ONCE_BYTES:
-            return False
-        await self._batcher.run(self._writer.checkpoint)
-        return True
+    async def checkpoint_if_long(self) -> bool:
+        """Under a steady load the writer never rests: copy a long log between two batches."""
+        return cast(bool, await self._batcher.run(self._writer.checkpoint_if_long))
 
     def statistics(self) -> StoreStatistics:
         counted = self._batcher.statistics()

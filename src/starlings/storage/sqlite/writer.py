@@ -40,8 +40,13 @@ __all__ = ["Writer"]
 logger = logging.getLogger("starlings.storage")
 
 _MEMORY_BYTES = 64 * 1024 * 1024
-_CHECK_COMMITS = 16
-"""Commits from one look at the log's size to the next."""
+_CHECKPOINT_CHANGES = 1_000
+"""Rows changed since the last checkpoint, after which the next rest is used for one …"""
+_CHECKPOINT_AT_ONCE_CHANGES = 20_000
+"""… and after which writers wait for one, so that the log stays bounded under a steady load.
+
+Counted in rows and not in bytes of the log's file, because that keeps its size when it is reused.
+"""
 
 _put_objects = r.Insert("object", r.OBJECT_COLUMNS)
 _COUNT_OBJECT = (
@@ -89,19 +94,17 @@ class Writer:
         limits: Limits,
         now: Callable[[], int],
         new_epoch: str,
-        is_checkpoint_due: Callable[[], bool],
     ) -> None:
         self._path = path
         self._limits = limits
         self._now = now
         self._new_epoch = new_epoch
-        self._is_checkpoint_due = is_checkpoint_due
         self._working_set = WorkingSet(self, _MEMORY_BYTES)
         self.epoch = ""
         self.refusals = 0
         self.faults = 0
         self.commit_seconds = 0.0
-        self._unchecked_commits = 0
+        self._checkpointed_changes = 0
         self.is_writable = True
         """False after a batch that the disk refused, until one succeeds."""
 
@@ -154,10 +157,11 @@ class Writer:
 
     def rest(self) -> None:
         """Give the log's pages back to the database while nobody waits."""
-        if self._unchecked_commits >= _CHECK_COMMITS:
-            self._unchecked_commits = 0
-            if self._is_checkpoint_due():
-                self.checkpoint()
+        if self._changes_in_log() >= _CHECKPOINT_CHANGES:
+            self.checkpoint()
+
+    def _changes_in_log(self) -> int:
+        return self._connection.total_changes - self._checkpointed_changes
 
     def close(self) -> None:
         try:
@@ -170,7 +174,15 @@ class Writer:
 
     def checkpoint(self) -> None:
         """Copy the write-ahead log into the database as far as no reader is in the way."""
+        self._checkpointed_changes = self._connection.total_changes
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def checkpoint_if_long(self) -> bool:
+        """The same, if the log has grown long because the writer never rested."""
+        if self._changes_in_log() < _CHECKPOINT_AT_ONCE_CHANGES:
+            return False
+        self.checkpoint()
+        return True
 
     def transact(self, job: Callable[[sqlite3.Connection], int]) -> int:
         """Run a job in a transaction of its own. Raises Fault UNAVAILABLE: not committed."""
@@ -235,7 +247,6 @@ class Writer:
                     fired = webhooks_of(batch.events, working_set.find_service)
                     insert_webhooks(self._connection, fired)
                 self._connection.execute("COMMIT")
-                self._unchecked_commits += 1
                 self.is_writable = True
             else:
                 self._connection.execute("ROLLBACK")  # nothing was changed: nothing to sync
