@@ -45,6 +45,8 @@ logger = logging.getLogger("starlings.ws")
 PAGE_EVENTS = 500
 PAGE_BYTES = 256 * 1024
 CONFIRM_ENTRIES = 50
+MOST_WAITING = 32
+"""Requests to subscribe or cancel that may wait for their turn; clients send one after another."""
 _KINDS = {kind.word: kind for kind in Kind}
 
 
@@ -62,6 +64,11 @@ class _Job(NamedTuple):
     correlation_id: CorrelationId
     is_last: bool
     """Of its batch: gathered confirmations go out after it."""
+
+
+class _Cancel(NamedTuple):
+    entries: list[SubscriptionEntry]
+    correlation_id: CorrelationId
 
 
 class _Gap(NamedTuple):
@@ -103,7 +110,8 @@ class CatchUp:
         self.queries = SessionQueries(
             queries, encoder, service, actor, peer, lambda: len(self.subscriptions)
         )
-        self._jobs: deque[_Job | _Gap] = deque()
+        self._jobs: deque[_Job | _Cancel | _Gap] = deque()
+        self._waiting = 0
         self._confirmed: list[tuple[Subscription, Established]] = []
         self._failed: list[Failed] = []
         self._correlation_id: CorrelationId = 0
@@ -111,10 +119,16 @@ class CatchUp:
 
     # What the session asks for
 
+    @property
+    def is_full(self) -> bool:
+        """True: take no more requests for now, or a client could fill the memory with them."""
+        return self._waiting >= MOST_WAITING
+
     def establish(self, entries: list[SubscriptionEntry], correlation_id: CorrelationId) -> bool:
         """Queue entries; True: somebody has to ``work`` now."""
         for place, entry in enumerate(entries, 1):
             self._jobs.append(_Job(entry, correlation_id, place == len(entries)))
+        self._waiting += bool(entries)
         return self._take_work()
 
     def repair(self, subscription: Subscription) -> bool:
@@ -122,7 +136,13 @@ class CatchUp:
         self._jobs.append(_Gap(subscription))
         return self._take_work()
 
-    def cancel(self, entries: list[SubscriptionEntry], correlation_id: CorrelationId) -> None:
+    def cancel(self, entries: list[SubscriptionEntry], correlation_id: CorrelationId) -> bool:
+        """Queue the end of subscriptions, behind what was asked for before; True as above."""
+        self._jobs.append(_Cancel(entries, correlation_id))
+        self._waiting += 1
+        return self._take_work()
+
+    def _cancel(self, entries: list[SubscriptionEntry], correlation_id: CorrelationId) -> None:
         """End subscriptions; those that don't exist are confirmed all the same. [trap 14]"""
         for entry in entries:
             self.drop(entry.object_sid)
@@ -174,10 +194,15 @@ class CatchUp:
                 if not self._jobs:
                     break
                 job = self._jobs.popleft()
-                if isinstance(job, _Gap):
-                    await self._repair(job.subscription)
-                else:
-                    await self._establish(job)
+                match job:
+                    case _Gap():
+                        await self._repair(job.subscription)
+                    case _Cancel():
+                        self._waiting -= 1
+                        self._cancel(job.entries, job.correlation_id)
+                    case _Job():
+                        self._waiting -= job.is_last
+                        await self._establish(job)
         finally:
             self._is_working = False
 

@@ -41,7 +41,6 @@ from starlings.wire.messages import (
 from starlings.wire.paths import Operation
 from starlings.wire.session import ServerSession
 from starlings.wire.subscriptions import (
-    SubscriptionEntry,
     SubscriptionsError,
     decode_subscriptions,
     encode_subscription_response,
@@ -444,17 +443,13 @@ class SyncSession(SubscriptionOwner):
             wanted = decode_subscriptions(request.payload)
         except SubscriptionsError as error:
             raise Refusal(Reason.BAD_PARAMETER, error.reason) from error
-        # The reply goes first: what follows is queued behind it. [8.4]
-        loop = asyncio.get_running_loop()
-        if wanted.action == "cancel":
-            loop.call_soon(catch_up.cancel, wanted.requests, wanted.correlation_id)
-        else:
-            loop.call_soon(self._establish, wanted.requests, wanted.correlation_id)
+        if catch_up.is_full:
+            raise Refusal(Reason.TOO_MANY_REQUESTS, "Too many requests to subscribe are waiting")
+        queue = catch_up.cancel if wanted.action == "cancel" else catch_up.establish
+        if queue(wanted.requests, wanted.correlation_id):
+            self._face.spawn(catch_up.work())
+        # The reply goes first: it is sent in this very step, the work begins in a later one. [8.4]
         return Answer(200, _SUBSCRIBED)
-
-    def _establish(self, entries: list[SubscriptionEntry], correlation_id: float) -> None:
-        if self._catch_up is not None and self._catch_up.establish(entries, correlation_id):
-            self._face.spawn(self._catch_up.work())
 
     def _reply(self, request: Request, answer: Answer) -> None:
         if self._protocol.is_ready:
