@@ -40,12 +40,15 @@ class Repeats:
 
     async def answer(self, key: Hashable, carry_out: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer to a request that is carried out now, or that was, or that is under way."""
-        known = self._known.get(key)
-        now = self._monotonic()
-        if known is not None and now - known.since < KEPT_SECONDS:
+        while True:
+            known = self._known.get(key)
+            now = self._monotonic()
+            if known is None or now - known.since >= KEPT_SECONDS:
+                break
             answer = await asyncio.shield(known.future)
             if answer.status < 300:
                 return answer
+            # It failed, and was forgotten: of several that waited for it, one goes on.
         self._forget_old(now)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._known[key] = _Known(future, now)
