@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from starlings.core.commands import ExpireItem, ExpireObject
@@ -55,18 +55,18 @@ class Upkeep:
     async def sweep(self) -> int:
         """Remove what has expired, and the objects of removed services; how many there were."""
         due = await self._store.list_due(self._sources.now(), _SWEEP_ENTRIES)
-        for one in due:
-            if one.key is None:
-                await self._store.execute(ExpireObject(one.oid))
-            else:
-                await self._store.execute(ExpireItem(one.oid, one.key))
+        await self._execute_all(
+            [
+                ExpireObject(one.oid) if one.key is None else ExpireItem(one.oid, one.key)
+                for one in due
+            ]
+        )
         return len(due)
 
     async def purge(self) -> int:
         """Delete a chunk of what was removed; how many rows."""
         orphans = await self._store.list_orphans(_SWEEP_ENTRIES)
-        for one in orphans:
-            await self._store.execute(ExpireObject(one.oid))
+        await self._execute_all([ExpireObject(one.oid) for one in orphans])
         return len(orphans) + await self._store.purge(_PURGE_ROWS)
 
     async def trim(self) -> int:
@@ -77,6 +77,16 @@ class Upkeep:
             now - int(self._retention.tombstone_seconds * 1000),
             _TRIM_ROWS,
         )
+
+    async def _execute_all(self, commands: Sequence[ExpireObject | ExpireItem]) -> None:
+        """Carry out commands together, so that they share commits; one that fails keeps no other
+        from its effect. Raises the first failure."""
+        results = await asyncio.gather(
+            *(self._store.execute(command) for command in commands), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def _repeat(self, step: Callable[[], Awaitable[int]], pause_seconds: float) -> None:
         """Take steps as long as there is something to do, with a pause whenever there isn't."""
