@@ -1,0 +1,54 @@
+"""The official JavaScript SDK, unmodified, both majors: each file of tests/js/sync is one test.
+
+The client gets one option, the server's address. See spec wire-protocol and tests/js/sync.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.node_tests import JS, control, run_node_tests
+from tests.e2e.server import ServerProcess
+
+MAJORS = (3, 4)
+
+pytestmark = [pytest.mark.js, pytest.mark.parametrize("major", MAJORS)]
+
+
+@pytest.mark.parametrize(
+    "suite",
+    ["client", "tokens", "document", "list", "map", "stream", "outside", "reconnect", "query"],
+)
+def test_the_official_sdk_works_unmodified(server: ServerProcess, suite: str, major: int) -> None:
+    _run(server, suite, major)
+
+
+def test_much_at_once_reaches_the_official_sdk(server: ServerProcess, major: int) -> None:
+    _run(server, "many", major)
+
+
+def test_a_killed_server_loses_nothing_for_the_official_sdk(tmp_path: Path, major: int) -> None:
+    with ServerProcess(tmp_path) as server, control(server) as url:
+        _run(server, "crash", major, STARLINGS_TEST_CONTROL_URL=url)
+        assert "Traceback" not in server.stderr, server.stderr
+        server.stop()
+
+
+def test_every_suite_is_run(major: int) -> None:
+    """A file that nobody runs proves nothing."""
+    text = Path(__file__).read_text(encoding="utf-8")
+    for file in (JS / "sync").glob("*.test.mjs"):
+        assert f'"{file.name.removesuffix(".test.mjs")}"' in text, file
+    assert f"twilio-sync{'-3' if major == 3 else ''}" in {
+        entry.name for entry in (JS / "node_modules").iterdir()
+    }
+
+
+def _run(server: ServerProcess, suite: str, major: int, **environment: str) -> None:
+    run_node_tests(
+        server,
+        f"sync/{suite}.test.mjs",
+        environment={"STARLINGS_TEST_MAJOR": str(major)} | environment,
+    )

@@ -1,0 +1,15 @@
+// Orders to the process that owns the server: the pytest wrapper serves them over HTTP.
+
+/** Ends the server as a crash would (SIGKILL). */
+export const killServer = () => order("kill");
+
+/** Serves the same data directory again, on the same port; a running server is stopped first. */
+export const restartServer = () => order("restart");
+
+async function order(what) {
+  const url = process.env.STARLINGS_TEST_CONTROL_URL;
+  const answer = await fetch(`${url}/${what}`, { method: "POST" });
+  if (!answer.ok) {
+    throw new Error(`${what}: ${answer.status} ${await answer.text()}`);
+  }
+}
