@@ -3,6 +3,8 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
+import { runSeed, seeded } from "../lib/chance.mjs";
 import { World, subscribed } from "../lib/clients.mjs";
 import { socketUrl, unusedName } from "../lib/environment.mjs";
 import { Proxy } from "../lib/proxy.mjs";
@@ -132,4 +134,37 @@ test("a lost permission ends it, with access control on", async () => {
   await pause(200);
   assert.deepEqual(events, []);
   await guarded.close();
+});
+
+test("whatever happens, it ends up with what a search finds", async () => {
+  const { name, map } = await index({});
+  const proxy = await Proxy.listen(socketUrl, { seed: runSeed });
+  proxy.delayMs = 3;
+  const frank = await world.connect("frank", { url: proxy.url });
+  const random = seeded(runSeed);
+  const pick = (choices) => choices[Math.floor(random() * choices.length)];
+  const expressions = ['team == "blue"', 'team != "blue"', "data.n > 500", ""];
+  const lives = await Promise.all(expressions.map((text) => frank.liveQuery(name, text)));
+  for (let step = 0; step < 300; step += 1) {
+    const key = `k${Math.floor(random() * 12)}`;
+    if (random() < 0.2) {
+      await map.remove(key).catch((error) => assert.equal(error.status, 404));
+    } else {
+      await map.set(key, { team: pick(["blue", "red"]), n: Math.floor(random() * 1000) });
+    }
+    if (step % 60 === 30) {
+      proxy.cut();
+    }
+  }
+  for (const [place, live] of lives.entries()) {
+    const query = await bob.instantQuery(name);
+    await query.search(expressions[place]);
+    const expected = query.getItems();
+    await until(
+      () => isDeepStrictEqual(live.getItems(), expected),
+      () => `seed ${runSeed}: ${JSON.stringify([live.getItems(), expected])}`,
+    );
+  }
+  await frank.shutdown();
+  await proxy.close();
 });
