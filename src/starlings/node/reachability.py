@@ -193,6 +193,7 @@ class Reachability:
         self._untold: list[_Untold] = []
         self._reached: set[Reached] = set()
         """What the outbox has noted, or will have once all is told."""
+        self._adding: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self.lost = 0
         """Changes that could not be told, since the start."""
@@ -237,7 +238,7 @@ class Reachability:
                 await self._write()
         finally:
             with suppress(Fault):
-                while self._untold:
+                while self._untold or self._adding is not None:
                     await self._write_batch()
 
     async def _wait(self) -> None:
@@ -286,6 +287,19 @@ class Reachability:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _write_batch(self) -> None:
+        """Write the first of what is untold. Who is cancelled meanwhile may call again: the same
+        batch is not written twice.
+        """
+        if self._adding is None:
+            self._adding = asyncio.get_running_loop().create_task(self._add_batch())
+        adding = self._adding
+        try:
+            await asyncio.shield(adding)
+        finally:
+            if adding.done():
+                self._adding = None
+
+    async def _add_batch(self) -> None:
         batch = self._untold[:_BATCH]
         webhooks = [one.webhook for one in batch if one.webhook is not None]
         is_there = {_reached(one.change): one.change.is_connected for one in batch}
