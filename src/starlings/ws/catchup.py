@@ -13,6 +13,7 @@ are gathered, up to ``CONFIRM_ENTRIES`` in one notification.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from typing import NamedTuple, Protocol
@@ -47,6 +48,8 @@ PAGE_BYTES = 256 * 1024
 CONFIRM_ENTRIES = 50
 MOST_WAITING = 32
 """Requests to subscribe or cancel that may wait for their turn; clients send one after another."""
+REPAIR_PAUSE_SECONDS = 0.5
+"""Before a repair that failed for passing trouble is tried again."""
 _KINDS = {kind.word: kind for kind in Kind}
 
 
@@ -196,7 +199,7 @@ class CatchUp:
                 job = self._jobs.popleft()
                 match job:
                     case _Gap():
-                        await self._repair(job.subscription)
+                        await self._repair_or_retry(job)
                     case _Cancel():
                         self._waiting -= 1
                         self._cancel(job.entries, job.correlation_id)
@@ -321,9 +324,15 @@ class CatchUp:
         for event in events[:PAGE_EVENTS]:
             if size_bytes > PAGE_BYTES:
                 return _Replayed(last_id, is_complete=False)
-            size_bytes += self._send(target, event, correlation_id)
+            if correlation_id is not None or not self._is_told_by_reply(event):
+                size_bytes += self._send(target, event, correlation_id)
             last_id = event.event_id
         return _Replayed(last_id, is_complete=len(events) <= PAGE_EVENTS)
+
+    def _is_told_by_reply(self, event: Event) -> bool:
+        """True for a removal by this connection, as for live events. [8.4]"""
+        is_own = event.endpoint == self._owner.endpoint
+        return is_own and event.type is EventType.ITEM_REMOVED
 
     async def _send_snapshot(
         self, target: SyncObject, after_id: int, correlation_id: CorrelationId | None
@@ -341,11 +350,21 @@ class CatchUp:
             # Those whose time is up, too, as the log has them: a page without an event would make
             # the client ask for the same page again, and their removal is about to come. [8.5]
             event = _as_event(one, after_id)
-            size_bytes += self._send(snapshot.object, event, correlation_id)
+            if correlation_id is not None or not self._is_told_by_reply(event):
+                size_bytes += self._send(snapshot.object, event, correlation_id)
             last_id = one.event_id
         if not snapshot.is_complete:
             return _Replayed(last_id, is_complete=False)
         return _Replayed(snapshot.object.event_id, is_complete=True)
+
+    async def _repair_or_retry(self, gap: _Gap) -> None:
+        try:
+            await self._repair(gap.subscription)
+        except Fault as fault:
+            # The client knows of nothing and won't ask again; others may have their turn first.
+            logger.warning("A subscription will be repaired again error=%s", fault.message)
+            self._jobs.append(gap)
+            await asyncio.sleep(REPAIR_PAUSE_SECONDS)
 
     async def _repair(self, subscription: Subscription) -> None:
         """Catch a live subscription up from where it is, page after page."""

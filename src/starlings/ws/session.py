@@ -181,12 +181,16 @@ class SyncSession(SubscriptionOwner):
         caller, catch_up = self.caller, self._catch_up
         if caller is None or catch_up is None:
             return
-        service = await self._face.node.store.find_service(caller.service.oid)
-        if service is None or not service.has_acl:
+        store = self._face.node.store
+        try:
+            service = await store.find_service(caller.service.oid)
+            if service is None or not service.has_acl:
+                return
+            permission = await store.find_permission(subscription.oid, caller.actor.identity)
+        except Fault:
+            # Not known is not allowed: the client comes back, and is checked then.
+            self.drop(e.Reason.REVOKED)
             return
-        permission = await self._face.node.store.find_permission(
-            subscription.oid, caller.actor.identity
-        )
         if catch_up.subscriptions.get(subscription.sid) is not subscription:
             return
         if not is_permitted(permission, Right.READ):
