@@ -1,5 +1,6 @@
 """The command line's tools on a data directory without a server."""
 
+import asyncio
 import json
 import os
 import sys
@@ -222,3 +223,28 @@ def test_every_command_has_help(starlings: Run, command: tuple[str, ...]) -> Non
     shown = starlings(*command, "--help")
     assert shown.returncode == 0
     assert shown.stdout.startswith("Usage: starlings")
+
+
+def test_history_shows_a_maps_events_and_those_of_one_that_is_gone(
+    starlings: Run, tmp_path: Path
+) -> None:
+    asyncio.run(fill(tmp_path))
+    [[service]] = run_sql(tmp_path, "SELECT sid FROM service")
+    [[gone]] = run_sql(tmp_path, "SELECT sid FROM object WHERE is_removed = 1")
+    where = ("--data", str(tmp_path), "--service", str(service))
+    shown = starlings("history", "map", "a", *where)
+    assert shown.returncode == 0
+    words = [line.split()[2] for line in shown.stdout.splitlines()[1:]]
+    assert words == ["map_created", "map_item_added", "map_item_added", "map_permission_set"]
+    lines = starlings("history", "map", str(gone), "--json", *where).stdout.splitlines()
+    assert [json.loads(line)["type"] for line in lines] == [
+        "map_created",
+        "map_item_added",
+        "map_removed",
+    ]
+    assert json.loads(lines[1])["data"] == {}
+    [last] = starlings("history", "list", "a", "--limit", "1", *where).stdout.splitlines()[1:]
+    assert "list_item_removed" in last
+    missing = starlings("history", "map", "nothing", *where)
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "There is no map 'nothing'" in missing.stderr

@@ -86,7 +86,22 @@ _PERMISSION: dict[str, _Check] = {
     "manage": _flag,
     "url": _url,
 }
+_EVENT: dict[str, _Check] = {
+    "sequence": _number,
+    "event_id": _or_null(_number),
+    "type": _text,
+    "key": lambda value: value is None or _text(value) or _number(value),
+    "revision": _or_null(_revision),
+    "item_revision": _or_null(_revision),
+    "data": _or_null(_object),
+    "date_created": _date,
+    "date_expires": _or_null(_date),
+    "identity": _text,
+    "endpoint": _or_null(_text),
+    "request_id": _or_null(_text),
+}
 _SHAPES: dict[str, dict[str, _Check]] = {
+    **{f"{plural}/Events": _EVENT for plural in ("Documents", "Lists", "Maps", "Streams")},
     "Services": {
         **_DATES,
         "sid": _sid("IS"),

@@ -14,6 +14,7 @@ from cyclopts import App
 from starlings import __version__
 from starlings.app import OperatorError
 from starlings.cli.data import backup, check, restore
+from starlings.cli.history import history
 from starlings.cli.keys import keys
 from starlings.cli.serve import serve
 from starlings.cli.token import token
@@ -38,6 +39,7 @@ app.command(check)
 app.command(backup)
 app.command(restore)
 app.command(webhooks)
+app.command(history)
 app.register_install_completion_command()
 
 

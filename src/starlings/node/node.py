@@ -18,8 +18,10 @@ from starlings.core import commands as c
 from starlings.core import sids
 from starlings.core.access import Right, is_permitted
 from starlings.core.errors import Fault, IdTaken, Reason, Refusal
+from starlings.core.events import Event
 from starlings.core.limits import Limits
 from starlings.core.objects import (
+    SYSTEM,
     Actor,
     Item,
     ItemKey,
@@ -42,8 +44,9 @@ __all__ = ["Message", "MessageListener", "Node", "Page"]
 logger = logging.getLogger("starlings.node")
 
 _T = TypeVar("_T")
-_P = TypeVar("_P", Place, str)
+_P = TypeVar("_P", Place, str, int)
 _MINT_ATTEMPTS = 8
+_AFTER_ALL = (1 << 63) - 1
 _MOST_SERVICES_REMEMBERED = 10_000
 
 _ItemWrite = c.AddListItem | c.AddMapItem | c.PutMapItem | c.UpdateItem | c.RemoveItem
@@ -318,6 +321,35 @@ class Node:
                 )
             )
         return Page(entries, has_previous, len(rows) > limit)
+
+    # History
+
+    async def find_history(self, ref: ObjectRef) -> int:
+        """The oid of an object whose log may be read: one that is there, or that was.
+
+        Raises:
+            Refusal: The object's 404s, unless the log still tells of one with this SID.
+        """
+        try:
+            return (await self.get_object(ref, Actor(SYSTEM))).oid
+        except Refusal:
+            if not sids.is_sid(ref.name) or not ref.name.startswith(ref.kind.sid_prefix):
+                raise
+            oid = sids.oid_of(ref.name)
+            if not await self.store.read_log(oid, 0, 1):
+                raise
+            return oid
+
+    async def list_history(
+        self, oid: int, start: int | None, is_descending: bool, limit: int
+    ) -> Page[Event]:
+        """Events of an object by sequence, after ``start`` in the given direction."""
+
+        async def read(start: int | None, is_descending: bool, limit: int) -> list[Event]:
+            edge = start if start is not None else (_AFTER_ALL if is_descending else 0)
+            return await self.store.read_log(oid, edge, limit, is_descending)
+
+        return await _cut_page(read, start, is_descending, limit, lambda event: event.seq)
 
     # Permissions
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 from starlings.core.objects import Kind
-from starlings.rest import collections, documents, items, permissions, services, streams
+from starlings.rest import (
+    collections,
+    documents,
+    history,
+    items,
+    permissions,
+    services,
+    streams,
+)
 from starlings.rest.listings import list_objects
 from starlings.rest.render import PLURALS
 from starlings.rest.router import Router
@@ -14,7 +22,7 @@ __all__ = ["make_router"]
 
 
 def make_router() -> Router:
-    """The documented endpoints, and permissions of streams."""
+    """The documented endpoints, permissions of streams, and the events of every object."""
     router = Router()
     add = router.add
     add("GET", "/v1/Services", services.list_services)
@@ -51,6 +59,7 @@ def make_router() -> Router:
     for kind in Kind:
         base = f"/v1/Services/*/{PLURALS[kind]}"
         add("GET", base, partial(list_objects, kind))
+        add("GET", f"{base}/*/Events", partial(history.list_events, kind))
         add("GET", f"{base}/*/Permissions", partial(permissions.list_permissions, kind))
         add("GET", f"{base}/*/Permissions/*", partial(permissions.fetch_permission, kind))
         add("POST", f"{base}/*/Permissions/*", partial(permissions.set_permission, kind))

@@ -204,8 +204,13 @@ class MemoryStore:
             ]
         return rows[:limit]
 
-    async def read_log(self, oid: int, after_seq: int, limit: int) -> list[Event]:
-        return [event for event in self._log if event.oid == oid and event.seq > after_seq][:limit]
+    async def read_log(
+        self, oid: int, start: int, limit: int, is_descending: bool = False
+    ) -> list[Event]:
+        events = [event for event in self._log if event.oid == oid]
+        if is_descending:
+            return [event for event in reversed(events) if event.seq < start][:limit]
+        return [event for event in events if event.seq > start][:limit]
 
     async def replay(self, oid: int, after_id: int, limit: int) -> list[Event] | None:
         present = self._rows.find_object(oid)

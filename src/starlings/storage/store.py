@@ -172,9 +172,12 @@ class Store(Protocol):
         """Permissions by identity, after ``start`` (exclusive) in the given direction."""
         ...
 
-    async def read_log(self, oid: int, after_seq: int, limit: int) -> list[Event]:
-        """An object's events with a sequence above ``after_seq``, in order, visible or not, as far
-        as they are kept.
+    async def read_log(
+        self, oid: int, start: int, limit: int, is_descending: bool = False
+    ) -> list[Event]:
+        """An object's events by sequence, beyond ``start`` (exclusive) in the given direction.
+
+        Visible or not, as far as they are kept; those of removed objects too.
         """
         ...
 

@@ -180,11 +180,12 @@ class SqliteStore:
 
     # The log
 
-    async def read_log(self, oid: int, after_seq: int, limit: int) -> list[Event]:
-        statement = (
-            f"SELECT {r.EVENT_COLUMNS} FROM event WHERE oid = ? AND seq > ? ORDER BY seq LIMIT ?"
-        )
-        rows = await self._select(statement, (oid, _fitting(after_seq), limit))
+    async def read_log(
+        self, oid: int, start: int, limit: int, is_descending: bool = False
+    ) -> list[Event]:
+        where, order = _after("seq", start, is_descending, "?")
+        statement = f"SELECT {r.EVENT_COLUMNS} FROM event WHERE oid = ?{where} {order} LIMIT ?"
+        rows = await self._select(statement, (_fitting(oid), _fitting(start), limit))
         return [r.event_of(row) for row in rows]
 
     async def replay(self, oid: int, after_id: int, limit: int) -> list[Event] | None:

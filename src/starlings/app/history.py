@@ -1,0 +1,35 @@
+"""The operator's look at what happened to one object."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from starlings.app.directory import DataDirectory
+from starlings.app.errors import OperatorError
+from starlings.core.events import Event
+from starlings.core.objects import Kind
+from starlings.settings import Settings
+from starlings.storage.sqlite.database import DatabaseError
+from starlings.storage.sqlite.history import read_history
+
+__all__ = ["find_history"]
+
+
+def find_history(
+    settings: Settings, service: str, kind: Kind, name: str, limit: int
+) -> list[Event]:
+    """The newest events of an object, oldest first.
+
+    Raises:
+        OperatorError: There is no such object, no event of it is kept, or no database.
+    """
+    database = DataDirectory(settings.data).database
+    if not database.exists():
+        raise OperatorError(f"There is no database in {settings.data}")
+    try:
+        events = read_history(database, service, kind, name, limit)
+    except (DatabaseError, sqlite3.Error) as error:
+        raise OperatorError(f"{database} can't be read: {error}") from error
+    if events is None:
+        raise OperatorError(f"There is no {kind.word} {name!r}, or nothing of it is kept")
+    return events

@@ -1,0 +1,76 @@
+"""``starlings history``: who changed an object, and when."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from starlings.app.history import find_history
+from starlings.cli.settings_flags import Config, Data, read_settings
+from starlings.core.events import Event
+from starlings.core.objects import Kind
+from starlings.core.wording import name_event
+
+__all__ = ["history"]
+
+_KINDS = {kind.word: kind for kind in Kind}
+
+
+def history(
+    kind: Literal["document", "list", "map", "stream"],
+    name: str,
+    /,
+    *,
+    service: Annotated[str, Parameter(help="SID or unique name of its service.")] = "default",
+    limit: Annotated[
+        int, Parameter(help="The newest so many events.", validator=Number(gte=1, lte=100_000))
+    ] = 50,
+    json_: Annotated[
+        bool, Parameter(name="--json", help="Print JSON lines, with data.", negative="")
+    ] = False,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Show what happened to one object, as far as the log is kept; oldest first.
+
+    Parameters
+    ----------
+    kind
+        document, list, map or stream.
+    name
+        SID or unique name; by its SID also an object that is gone.
+    """
+    found = find_history(read_settings(config, data=data), service, _KINDS[kind], name, limit)
+    if json_:
+        for event in found:
+            print(json.dumps(_fields(_KINDS[kind], event), ensure_ascii=False))
+        return
+    print(f"{'SEQ':>6}  {'TIME':24}  {'EVENT':24}  {'KEY':20}  {'IDENTITY':20}  ENDPOINT")
+    for event in found:
+        key = "-" if event.key is None else str(event.key)
+        print(
+            f"{event.seq:>6}  {_format(event.at):24}  {name_event(_KINDS[kind], event.type):24}"
+            f"  {key:20}  {event.identity:20}  {event.endpoint or '-'}"
+        )
+
+
+def _fields(kind: Kind, event: Event) -> dict[str, object]:
+    return {
+        "sequence": event.seq,
+        "event_id": event.event_id,
+        "time": _format(event.at),
+        "type": name_event(kind, event.type),
+        "key": event.key,
+        "identity": event.identity,
+        "endpoint": event.endpoint,
+        "request_id": event.request_id,
+        "data": None if event.data is None else json.loads(event.data),
+    }
+
+
+def _format(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
