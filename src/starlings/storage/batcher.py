@@ -145,9 +145,9 @@ class Batcher:
         """Carry out what is queued, then end the thread."""
         if self._thread is None:
             return
-        if not self._is_closing:
+        if not self._is_closing and not self._ended.done():
             self._ask(None)
-            self._is_closing = True
+        self._is_closing = True
         await asyncio.shield(self._ended)
 
     def _ask(self, task: _Task) -> None:
