@@ -1,0 +1,231 @@
+"""One connection between a session and a client, in memory: late, bounded, and not to be trusted.
+
+The server's end is the real ``Outbox`` over a wire that takes so many bytes and no more until the
+client has read them. Both directions keep their order. A cut loses what is under way, and each end
+hears of it at a time of its own: until then the server sends into the void.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from starlings.ws.outbox import CLOSE, Flusher, Outbox, ws_frame
+from tests.simulation.chance import Chance
+
+__all__ = ["Connection", "Link", "Listener", "Reader"]
+
+
+class Listener(Protocol):
+    """The session, as ``transport.Listener``."""
+
+    def on_open(self, connection: Any, /) -> None: ...
+
+    def on_message(self, data: bytes, /) -> None: ...
+
+    def on_drained(self) -> None: ...
+
+    def on_close(self, code: int | None, reason: str, /) -> None: ...
+
+
+class Reader(Protocol):
+    """The client."""
+
+    def on_frame(self, link: Link, frame: bytes) -> None: ...
+
+    def on_lost(self, link: Link) -> None: ...
+
+
+class Connection:
+    """The server's end; the same interface as ``transport.Connection``."""
+
+    remote_address = ("192.0.2.1", 5)
+
+    def __init__(self, link: Link, outbox: Outbox) -> None:
+        self._link = link
+        self._outbox = outbox
+        self.send_framed: Callable[[bytes], None] = outbox.append
+
+    def send(self, frame: bytes | bytearray | memoryview) -> None:
+        self._outbox.append(ws_frame(frame))
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._outbox.queued_bytes
+
+    def flush(self) -> None:
+        self._outbox.flush()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self._link.close_by_server(code, reason)
+
+    def abort(self, reason: str = "aborted") -> None:
+        self._outbox.cut(reason)
+
+
+class Link:
+    """A connection as a whole; also the sink of the server's outbox."""
+
+    def __init__(
+        self,
+        chance: Chance,
+        flusher: Flusher,
+        make_listener: Callable[[], Listener],
+        reader: Reader,
+        window_bytes: int,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._chance = chance
+        self._reader = reader
+        self._window_bytes = window_bytes
+        self._unsent = bytearray()
+        self._under_way_bytes = 0
+        self._down: deque[bytes] = deque()
+        self._down_at = 0.0
+        self._up: deque[bytes] = deque()
+        self._up_at = 0.0
+        self._received = bytearray()
+        self._is_stalled = False
+        self._is_cut = False
+        self._is_closing = False
+        self.is_server_open = True
+        self.is_client_open = True
+        self._outbox = Outbox(self, flusher, self._abort, self._on_drained)
+        self._listener = make_listener()
+        self._listener.on_open(Connection(self, self._outbox))
+
+    # Sink
+
+    def write(self, data: bytes) -> None:
+        self._unsent += data
+        self._fill()
+        if self._unsent:
+            self._outbox.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        return len(self._unsent)
+
+    def _fill(self) -> None:
+        room = self._window_bytes - self._under_way_bytes
+        if self._unsent and room > 0:
+            chunk = bytes(self._unsent[:room])
+            del self._unsent[:room]
+            self._under_way_bytes += len(chunk)
+            self._down.append(chunk)
+            self._down_at = max(self._down_at, self._loop.time() + self._chance.delay())
+            self._loop.call_at(self._down_at, self._arrive)
+
+    # Server to client
+
+    def _arrive(self) -> None:
+        if self._is_stalled or self._is_cut or not self.is_client_open or not self._down:
+            return
+        chunk = self._down.popleft()
+        self._under_way_bytes -= len(chunk)
+        self._received += chunk
+        self._fill()
+        if not self._unsent and self._outbox.is_paused:
+            self._outbox.resume_writing()
+        self._read_frames()
+
+    def _read_frames(self) -> None:
+        data = self._received
+        while self.is_client_open and len(data) >= 2:
+            size, start = data[1], 2
+            if size == 126:
+                if len(data) < 4:
+                    return
+                ((size,), start) = struct.unpack_from(">H", data, 2), 4
+            elif size == 127:
+                if len(data) < 10:
+                    return
+                ((size,), start) = struct.unpack_from(">Q", data, 2), 10
+            if len(data) < start + size:
+                return
+            first, payload = data[0], bytes(data[start : start + size])
+            del data[: start + size]
+            if first == CLOSE:
+                self.close_by_client()
+                self._reader.on_lost(self)
+            else:
+                self._reader.on_frame(self, payload)
+
+    def stall(self) -> None:
+        """The client stops reading."""
+        self._is_stalled = True
+
+    def resume(self) -> None:
+        """The client reads again."""
+        if self._is_stalled:
+            self._is_stalled = False
+            for _ in range(len(self._down)):
+                self._loop.call_soon(self._arrive)
+
+    # Client to server
+
+    def send(self, frame: bytes) -> None:
+        if not self.is_client_open:
+            return
+        self._up.append(frame)
+        self._up_at = max(self._up_at, self._loop.time() + self._chance.delay())
+        self._loop.call_at(self._up_at, self._take)
+
+    def _take(self) -> None:
+        if self._up:
+            frame = self._up.popleft()
+            if self.is_server_open and not self._is_cut and not self._is_closing:
+                self._listener.on_message(frame)
+
+    # The end
+
+    def cut(self) -> None:
+        """What is under way is lost; the ends hear of it later, each at its own time."""
+        if self._is_cut:
+            return
+        self._is_cut = True
+        self._loop.call_later(self._chance.uniform(0, 2), self._lose_server, None, "lost")
+        self._loop.call_later(self._chance.uniform(0, 2), self._lose_client)
+
+    def close_by_client(self) -> None:
+        """The client hangs up; what it sent before still arrives."""
+        if self.is_client_open:
+            self.is_client_open = False
+            self._up_at = max(self._up_at, self._loop.time() + self._chance.delay())
+            self._loop.call_at(self._up_at, self._lose_server, 1000, "peer_closed")
+
+    def close_by_server(self, code: int, reason: str) -> None:
+        if not self._is_closing:
+            self._is_closing = True
+            self._outbox.append(ws_frame(struct.pack(">H", code) + reason.encode()[:123], CLOSE))
+            self._outbox.refuse_more()
+            self._loop.call_later(5.0, self._abort, reason)
+
+    def _abort(self, reason: str) -> None:
+        self._is_cut = True
+        self._loop.call_soon(self._lose_server, None, reason)
+        self._loop.call_later(self._chance.delay(), self._lose_client)
+
+    def die(self) -> None:
+        """The server's process is gone, without a call to anybody in it."""
+        self._is_cut = True
+        self.is_server_open = False
+        self._outbox.close()
+        self._loop.call_later(self._chance.delay(), self._lose_client)
+
+    def _lose_server(self, code: int | None, reason: str) -> None:
+        if self.is_server_open:
+            self.is_server_open = False
+            self._outbox.close()
+            self._listener.on_close(code, reason)
+
+    def _lose_client(self) -> None:
+        if self.is_client_open:
+            self.is_client_open = False
+            self._reader.on_lost(self)
+
+    def _on_drained(self) -> None:
+        if self.is_server_open and not self._is_closing:
+            self._listener.on_drained()

@@ -1,0 +1,64 @@
+"""Many seeds of the simulated world, and by name those that once failed.
+
+``STARLINGS_SEEDS=1000`` runs that many of the memory store, and a tenth of SQLite. One seed again:
+``pytest tests/simulation -k "test_every_copy_equals_the_store and memory-17"``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.held_loop import run_held
+from tests.simulation.world import Figures, World, small_bounds
+
+SEEDS = int(os.environ.get("STARLINGS_SEEDS", "50"))
+RUNS = [("memory", seed) for seed in range(SEEDS)] + [
+    ("sqlite", seed) for seed in range(max(1, SEEDS // 10))
+]
+
+
+def live_through(store: str, seed: int, directory: Path) -> Figures:
+    """One seed's world. Raises AssertionError that tells how to run it again."""
+    world = World(seed, directory if store == "sqlite" else None)
+    try:
+        with small_bounds():
+            return run_held(world.run())
+    except AssertionError as error:
+        again = (
+            f'STARLINGS_SEEDS={max(50, 10 * seed + 10)} pytest tests/simulation -k "{store}-{seed}"'
+        )
+        raise AssertionError(f"{error}\nTo run it again: {again}") from error
+
+
+@pytest.mark.parametrize(("store", "seed"), RUNS, ids=[f"{store}-{seed}" for store, seed in RUNS])
+def test_every_copy_equals_the_store(store: str, seed: int, tmp_path: Path) -> None:
+    live_through(store, seed, tmp_path)
+
+
+@pytest.mark.parametrize("seed", [3, 47])
+def test_a_page_that_the_kernel_takes_at_once_does_not_end_a_catch_up(
+    seed: int, tmp_path: Path
+) -> None:
+    live_through("memory", seed, tmp_path)
+
+
+@pytest.mark.parametrize("seed", [23, 29])
+def test_what_is_about_to_expire_is_in_a_replay_without_the_log(seed: int, tmp_path: Path) -> None:
+    live_through("memory", seed, tmp_path)
+
+
+def test_the_worlds_are_worth_living_in(tmp_path: Path) -> None:
+    runs = [live_through("memory", seed, tmp_path) for seed in range(100, 110)]
+    assert sum(run.events for run in runs) > 1_000
+    assert sum(run.sessions for run in runs) > 100
+    assert sum(run.servers for run in runs) > 12
+    assert sum(run.copies for run in runs) > 100
+    assert sum(run.snapshots for run in runs) > 10
+    assert sum(run.gaps for run in runs) > 3
+
+
+def test_a_seed_is_the_same_world_every_time(tmp_path: Path) -> None:
+    assert live_through("memory", 5, tmp_path) == live_through("memory", 5, tmp_path)
