@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -154,12 +155,14 @@ def render_requests() -> str:
     return "\n".join(["| Method | Path | What |", "|---|---|---|", *rows])
 
 
-def render_decisions() -> str:
+def render_index(folder: str, prefix: str) -> str:
+    """Links to the pages of a folder, with their titles."""
     titles = {
         file.name: file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
-        for file in sorted((DOCS / "decisions").glob("[0-9]*.md"))
+        for file in sorted((DOCS / folder).glob("*.md"))
+        if file.name != "README.md"
     }
-    return "\n".join(f"- [{title}]({name})" for name, title in titles.items())
+    return "\n".join(f"- [{title}]({prefix}{name})" for name, title in titles.items())
 
 
 TABLES: Final[dict[str, dict[str, Callable[[], str]]]] = {
@@ -174,7 +177,11 @@ TABLES: Final[dict[str, dict[str, Callable[[], str]]]] = {
     },
     "reference/metrics.md": {"metrics": render_metrics},
     "reference/wire.md": {"requests": render_requests},
-    "decisions/README.md": {"decisions": render_decisions},
+    "decisions/README.md": {"decisions": partial(render_index, "decisions", "")},
+    "README.md": {
+        folder: partial(render_index, folder, f"{folder}/")
+        for folder in ("howto", "reference", "topics")
+    },
 }
 
 
@@ -292,7 +299,7 @@ def test_every_page_is_reached_from_the_index() -> None:
             if not re.match(r"[a-z]+:", link):
                 following.append((page.parent / link.partition("#")[0]).resolve())
     missing = {name_of(page) for page in PAGES} - {name_of(page) for page in found}
-    assert not missing, "link them in docs/README.md, or for decisions: python -m tests.test_docs"
+    assert not missing, "run: python -m tests.test_docs"
 
 
 def test_the_readme_fits_one_screen() -> None:
