@@ -150,6 +150,16 @@ def test_an_update_obeys_the_same_bound(raw: httpx.Client) -> None:
     assert raw.get(path).json()["revision"] == "0"
 
 
+@pytest.mark.parametrize("mebibytes", [1, 8])
+def test_a_body_of_megabytes_is_refused(raw: httpx.Client, mebibytes: int) -> None:
+    body = b"Data=" + b"x" * (mebibytes << 20)
+
+    response = raw.post("/Documents", content=body, headers=FORM)
+
+    # The whole body may be refused before a parameter of it is read.
+    assert_refused(response, 413, 54006, 20413)
+
+
 def test_a_body_of_megabytes_in_chunks_is_refused(raw: httpx.Client) -> None:
     chunks = (b"x" * 65536 for _ in range(64))
 

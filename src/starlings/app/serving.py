@@ -49,7 +49,7 @@ from starlings.storage.sqlite.store import SqliteStore
 from starlings.webhooks.delivery import Deliverer
 from starlings.webhooks.dispatcher import MOST_IN_FLIGHT, Dispatcher, Policy
 from starlings.ws.face import SyncFace
-from starlings.ws.http import BoundedHttpServer
+from starlings.ws.http import BoundedHttpServer, HttpOptions
 from starlings.ws.transport import WebSocketOptions
 
 __all__ = ["run_server"]
@@ -123,7 +123,7 @@ async def _serve_store(
     face = _make_face(settings, node, keyring, reachability)
     dispatcher = _make_dispatcher(settings, node, store, keyring)
     await dispatcher.start()
-    http = BoundedHttpServer()
+    http = BoundedHttpServer(HttpOptions(too_large=rest.refuse_too_large))
     health = Health(directory.path, lambda: store.is_writable)
     requests = RequestCounter()
     figures = list_figures(store, rest, face, http, authenticator, keyring)

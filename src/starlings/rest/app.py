@@ -24,7 +24,7 @@ from starlings.node.node import Node
 from starlings.rest.deadlines import Deadline
 from starlings.rest.errors import INTERNAL_FAULT, render_error
 from starlings.rest.requests import DEFAULT_BOUNDS, REST_ACTOR, BodyBounds, ClientGone, Request
-from starlings.rest.responses import NO_CONTENT, Response, encode_headers
+from starlings.rest.responses import NO_CONTENT, Header, Response, encode_headers
 from starlings.rest.routes import make_router
 from starlings.rest.urls import Origin
 
@@ -94,7 +94,7 @@ class RestApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         started = self._monotonic()
-        request_id = f"RQ{self._request_bits(128):032x}"
+        request_id = self._next_id()
         self._concurrent += 1
         try:
             response = await self._answer(scope, receive, request_id)
@@ -111,6 +111,15 @@ class RestApp:
             pass
         finally:
             self._concurrent -= 1
+
+    def refuse_too_large(self) -> tuple[list[Header], bytes]:
+        """The answer to a body that the server refuses before this application hears of it."""
+        response = render_error(Refusal(Reason.BODY_TOO_LARGE))
+        headers = encode_headers(response._replace(body=b"", headers=()), self._next_id(), 0.0, 0)
+        return [header for header in headers if header[0] != b"content-length"], response.body
+
+    def _next_id(self) -> str:
+        return f"RQ{self._request_bits(128):032x}"
 
     def statistics(self) -> RestStatistics:
         return RestStatistics(self._concurrent, dict(self._answers), self._seconds)

@@ -20,8 +20,8 @@ drops them.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -46,8 +46,9 @@ class HttpOptions:
     against Content-Length before the application hears of the request, and against chunks as they
     come.
     ``max_connections`` and ``max_connections_per_address`` count TCP connections, upgraded ones
-    too; None is no bound. Behind a proxy all have the proxy's address. ``too_large_body`` is the
-    JSON answer with status 413.
+    too; None is no bound. Behind a proxy all have the proxy's address. ``too_large`` makes the
+    answer with status 413: its headers, of which content type and length are left out, and its
+    JSON body; it is the application's to say what all its answers look like.
     """
 
     head_bytes: int = 32 * 1024
@@ -56,9 +57,7 @@ class HttpOptions:
     body_seconds: float = 60.0
     max_connections: int | None = None
     max_connections_per_address: int | None = None
-    too_large_body: bytes = json.dumps(
-        {"code": 20413, "message": "Request body is too large", "status": 413}
-    ).encode()
+    too_large: Callable[[], tuple[list[tuple[bytes, bytes]], bytes]] = lambda: ([], b"{}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +214,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             return
         for name, value in self.headers:
             if name == b"content-length" and int(value) > options.body_bytes:
-                self._refuse(413, options.too_large_body, b"application/json")
+                self._refuse_too_large()
                 return
         super().on_headers_complete()
         self._phase = _BODY  # not before: until here a fault in the head may come up
@@ -225,7 +224,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._body_bytes += len(body)
         if self._body_bytes > self._options.body_bytes:
-            self._refuse(413, self._options.too_large_body, b"application/json")
+            self._refuse_too_large()
             return
         super().on_body(body)
 
@@ -286,7 +285,17 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _refuse(self, status: int, body: bytes, content_type: bytes = b"text/plain") -> None:
+    def _refuse_too_large(self) -> None:
+        headers, body = self._options.too_large()
+        self._refuse(413, body, b"application/json", headers)
+
+    def _refuse(
+        self,
+        status: int,
+        body: bytes,
+        content_type: bytes = b"text/plain",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         """Answer once and close; an earlier response that is still being made goes first, alone."""
         if self._is_refused or self.transport.is_closing():
             return
@@ -307,11 +316,18 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             # The application hears of a disconnect.
             cycle.disconnected = True
             cycle.message_event.set()
-        self._write_refusal(status, body, content_type)
+        self._write_refusal(status, body, content_type, headers)
 
-    def _write_refusal(self, status: int, body: bytes, content_type: bytes) -> None:
+    def _write_refusal(
+        self,
+        status: int,
+        body: bytes,
+        content_type: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+    ) -> None:
         lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
         lines += [b"%b: %b" % header for header in self.server_state.default_headers]
+        lines += [b"%b: %b" % header for header in headers]
         lines += [
             b"content-type: " + content_type,
             b"content-length: %d" % len(body),
