@@ -17,7 +17,8 @@ def check_key(key: str, limits: Limits) -> None:
     if not 1 <= len(key) <= limits.key_characters or not is_text(key):
         raise Refusal(
             Reason.BAD_MAP_KEY,
-            f"Invalid Map Item key: expected 1-{limits.key_characters} characters, got {len(key)}",
+            f"Invalid Map Item key: expected 1-{limits.key_characters} characters without NUL,"
+            f" got {len(key)}",
         )
 
 

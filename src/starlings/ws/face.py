@@ -98,7 +98,16 @@ class SyncFace:
             if self._reachability is not None and session.caller is not None:
                 self._reachability.disconnected(session, session.caller.service)
             identity = "-" if session.token is None else session.token.identity
-            logger.info("A session ended reason=%s identity=%r", reason, identity)
+            seconds, counted = session.summary()
+            logger.info(
+                "A session ended reason=%s identity=%r seconds=%.1f received=%d sent=%d bytes=%d",
+                reason,
+                identity,
+                seconds,
+                counted.messages_received,
+                counted.frames_sent,
+                counted.bytes_sent,
+            )
 
     def on_ready(self, session: SyncSession) -> None:
         assert session.caller is not None
