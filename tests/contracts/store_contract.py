@@ -16,7 +16,16 @@ from starlings.core import commands as c
 from starlings.core.errors import Fault, IdTaken, Reason, Refusal
 from starlings.core.events import EventType
 from starlings.core.limits import Limits, Rates
-from starlings.core.objects import Actor, Item, Kind, ObjectRef, Service, SyncObject
+from starlings.core.objects import (
+    Actor,
+    Item,
+    Kind,
+    Match,
+    ObjectRef,
+    Permission,
+    Service,
+    SyncObject,
+)
 from starlings.core.state import ItemOutcome, ObjectOutcome
 from starlings.storage.store import Batch, Place, Store
 from tests.contracts.desk import ADMIN, Clock, Desk, reason_of, ref_of
@@ -358,8 +367,9 @@ class StoreContract:
             await at.desk.grant(target, identity, (True, False, True))
         listed = await store.list_permissions(target.oid, None, False, 10)
         assert [one.identity for one in listed] == ["Z", "a", "b", "é"]
-        assert await store.find_permission(target.oid, "a") == (target.oid, "a", True, False, True)
-        back = await store.list_permissions(target.oid, "b", True, 10)
+        found = await store.find_permission(target.oid, "a")
+        assert found == Permission(target.oid, "a", Match.EXACT, True, False, True)
+        back = await store.list_permissions(target.oid, ("b", Match.EXACT), True, 10)
         assert [one.identity for one in back] == ["a", "Z"]
         await store.execute(c.RemovePermission(ref_of(target), "a", ADMIN))
         assert await store.find_permission(target.oid, "a") is None
@@ -373,7 +383,8 @@ class StoreContract:
         service = await desk.create_service(c.ServiceSettings(has_acl=True))
         zoe = Actor("zoe", "EP1", is_unrestricted=False)
         made = await desk.create(service, Kind.MAP, actor=zoe)
-        assert await store.find_permission(made.oid, "zoe") == (made.oid, "zoe", True, True, True)
+        granted = await store.find_permission(made.oid, "zoe")
+        assert granted == Permission(made.oid, "zoe", Match.EXACT, True, True, True)
         await desk.add(made, key="k", actor=zoe)
         with pytest.raises(Refusal) as refusal:
             await desk.add(made, key="l", actor=Actor("eve", "EP2", is_unrestricted=False))

@@ -169,7 +169,7 @@ async def test_what_waits_for_the_sweep_is_counted_and_no_damage(tmp_path: Path)
 async def test_of_much_damage_only_some_places_are_shown(tmp_path: Path) -> None:
     await fill(tmp_path)
     for oid in range(100, 100 + MOST_FINDINGS + 5):
-        run_sql(tmp_path, "INSERT INTO permission VALUES (?, 'zoe', 1, 1, 1)", oid)
+        run_sql(tmp_path, "INSERT INTO permission VALUES (?, 'zoe', 1, 1, 1, 1, NULL)", oid)
     findings = check_database(tmp_path / DATABASE, NOW).findings
     assert len(findings) == MOST_FINDINGS + 1
     assert findings[-1].place == "and more"

@@ -85,6 +85,15 @@ _PERMISSION: dict[str, _Check] = {
     "write": _flag,
     "manage": _flag,
     "url": _url,
+    "match": lambda value: value in ("exact", "prefix", "everybody"),
+    "date_expires": _or_null(_date),
+}
+_EXPLANATION: dict[str, _Check] = {
+    **_OWNER,
+    "identity": _text,
+    "acl_enabled": _flag,
+    "operations": _object,
+    "url": _url,
 }
 _EVENT: dict[str, _Check] = {
     "sequence": _number,
@@ -134,6 +143,10 @@ _SHAPES: dict[str, dict[str, _Check]] = {
     "Lists/Permissions": {**_PERMISSION, "list_sid": _sid("ES")},
     "Maps/Permissions": {**_PERMISSION, "map_sid": _sid("MP")},
     "Streams/Permissions": {**_PERMISSION, "stream_sid": _sid("TO")},
+    "Documents/Permissions/Explain": {**_EXPLANATION, "document_sid": _sid("ET")},
+    "Lists/Permissions/Explain": {**_EXPLANATION, "list_sid": _sid("ES")},
+    "Maps/Permissions/Explain": {**_EXPLANATION, "map_sid": _sid("MP")},
+    "Streams/Permissions/Explain": {**_EXPLANATION, "stream_sid": _sid("TO")},
 }
 _META: dict[str, _Check] = {
     "key": _text,
@@ -151,7 +164,7 @@ def assert_shape(method: str, path: str, body: Any) -> None:
     segments = path.rstrip("/").split("/")[2:]
     words = segments[::2] if len(segments) < 3 else segments[2::2]
     shape = _SHAPES["/".join(words)]
-    is_listing = method == "GET" and len(segments) % 2 == 1
+    is_listing = method == "GET" and len(segments) % 2 == 1 and segments[-1] != "Explain"
     if not is_listing:
         _assert_fields(shape, body)
         return

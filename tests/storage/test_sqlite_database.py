@@ -176,7 +176,8 @@ async def test_no_statement_scans_a_large_table(
             await store.list_objects(service.oid, kind, edge, is_descending, 5, clock.at)
         for start in (None, "k"):
             await store.list_items(target.oid, start, True, is_descending, 5, clock.at)
-            await store.list_permissions(target.oid, start, is_descending, 5)
+        for place in (None, ("k", 0)):
+            await store.list_permissions(target.oid, place, is_descending, 5)
     await store.find_object_named(service.oid, Kind.MAP, "m")
     await store.read_log(target.oid, 0, 5)
     await store.replay(target.oid, 0, 5)

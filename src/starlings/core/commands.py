@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from starlings.core.objects import Actor, ItemKey, Kind, ObjectRef
+from starlings.core.objects import Actor, ItemKey, Kind, Match, ObjectRef
 
 __all__ = [
     "MUST_NOT_EXIST",
@@ -22,6 +22,7 @@ __all__ = [
     "CreateService",
     "ExpireItem",
     "ExpireObject",
+    "ExpirePermission",
     "PutMapItem",
     "RemoveItem",
     "RemoveObject",
@@ -194,6 +195,8 @@ class RemoveItem:
 
 @dataclass(frozen=True, slots=True)
 class SetPermission:
+    """Grant exactly these rights to one identity or, by ``match``, to several."""
+
     ref: ObjectRef
     identity: str
     may_read: bool
@@ -201,6 +204,9 @@ class SetPermission:
     may_manage: bool
     actor: Actor
     request_id: str | None = None
+    match: Match = Match.EXACT
+    ttl: int | None = None
+    """0 and None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +215,7 @@ class RemovePermission:
     identity: str
     actor: Actor
     request_id: str | None = None
+    match: Match = Match.EXACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +231,15 @@ class ExpireItem:
 
     oid: int
     key: ItemKey
+
+
+@dataclass(frozen=True, slots=True)
+class ExpirePermission:
+    """Remove a permission whose time is up; changes nothing unless it still is."""
+
+    oid: int
+    identity: str
+    match: Match
 
 
 Command = (
@@ -243,4 +259,5 @@ Command = (
     | RemovePermission
     | ExpireObject
     | ExpireItem
+    | ExpirePermission
 )

@@ -16,7 +16,7 @@ from starlings.core.lifetimes import expire_item, expire_object, remove_object, 
 from starlings.core.limits import Limits
 from starlings.core.lists import add_list_item
 from starlings.core.maps import add_map_item, put_map_item
-from starlings.core.permissions import remove_permission, set_permission
+from starlings.core.permissions import expire_permission, remove_permission, set_permission
 from starlings.core.services import create_service, remove_service, update_service
 from starlings.core.state import Decision, State
 
@@ -61,6 +61,8 @@ def decide(state: State, command: c.Command, now: int, limits: Limits) -> Decisi
             return expire_item(state, command, now)
         case c.ExpireObject():
             return expire_object(state, command, now)
+        case c.ExpirePermission():
+            return expire_permission(state, command, now)
         case c.CreateService():
             return create_service(state, command, now, limits)
         case c.UpdateService():

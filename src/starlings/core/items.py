@@ -63,7 +63,7 @@ def get_collection(
     """
     service, target = get_object(state, ref, actor, Right.WRITE, now)
     if collection_ttl is not None:
-        check_access(state, service, target, actor, Right.MANAGE)
+        check_access(state, service, target, actor, Right.MANAGE, now)
     return target
 
 

@@ -81,6 +81,9 @@ class Limits:
     """A service's friendly name. [54053]"""
     webhook_url_characters: int = 512
     """A service's webhook URL. [54051]"""
+    patterns: int = 100
+    """Permissions of one object for everybody or for a prefix of identities: each is looked at when
+    no exact one decides. [ours]"""
     ttl_seconds: int = 31_536_000
     """The longest time to live, a year. [54011]"""
     page_default: int = 50

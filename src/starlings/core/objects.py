@@ -30,6 +30,7 @@ __all__ = [
     "Item",
     "ItemKey",
     "Kind",
+    "Match",
     "ObjectRef",
     "Permission",
     "Service",
@@ -198,11 +199,38 @@ class Tombstone(NamedTuple):
     endpoint: str | None
 
 
+class Match(IntEnum):
+    """Whom a permission is for. The numbers are stored: never reuse one.
+
+    The documented model has exact ones only; the others are ours. [docs/reference/access.md]
+    """
+
+    EXACT = 1
+    """The one identity."""
+    PREFIX = 2
+    """All identities that begin so."""
+    EVERYBODY = 3
+    """All identities; the row's identity is ``*``."""
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
 class Permission(NamedTuple):
-    """What one identity may do with one object; the three are independent. [rest-api 6]"""
+    """What an identity, or several, may do with one object; the three rights are independent.
+    [rest-api 6]
+    """
 
     oid: int
     identity: str
+    """An identity, the beginning of identities, or ``*``, as ``match`` says."""
+    match: Match
     may_read: bool
     may_write: bool
     may_manage: bool
+    expires_at: int | None = None
+    """None: it never does."""
+
+    def is_live(self, now: int) -> bool:
+        return self.expires_at is None or self.expires_at > now

@@ -62,7 +62,7 @@ def get_object(
         reason = Reason.NAME_NOT_FOUND
     if found is None or not found.is_live(now):
         raise Refusal(reason)
-    check_access(state, service, found, actor, right)
+    check_access(state, service, found, actor, right, now)
     return service, found
 
 

@@ -8,10 +8,11 @@ for the caller; a refused command raises instead and has changed nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from starlings.core.events import Event
-from starlings.core.objects import Item, ItemKey, Kind, Permission, Service, SyncObject
+from starlings.core.objects import Item, ItemKey, Kind, Match, Permission, Service, SyncObject
 
 __all__ = [
     "Change",
@@ -50,7 +51,13 @@ class State(Protocol):
 
     def find_item(self, oid: int, key: ItemKey) -> Item | None: ...
 
-    def find_permission(self, oid: int, identity: str) -> Permission | None: ...
+    def find_permission(self, oid: int, identity: str, match: Match) -> Permission | None: ...
+
+    def list_patterns(self, oid: int) -> Sequence[Permission]:
+        """The object's permissions that are not exact, expired ones too, in no particular order;
+        at most ``limits.patterns``.
+        """
+        ...
 
 
 class DropItem(NamedTuple):
@@ -61,6 +68,7 @@ class DropItem(NamedTuple):
 class DropPermission(NamedTuple):
     oid: int
     identity: str
+    match: Match
 
 
 class DropService(NamedTuple):

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 
 from starlings.core import commands as c
 from starlings.core import sids
-from starlings.core.access import Right, is_permitted
+from starlings.core.access import Right, denial, find_deciding, is_permitted
 from starlings.core.errors import Fault, IdTaken, Reason, Refusal
 from starlings.core.events import Event
 from starlings.core.limits import Limits
@@ -26,6 +26,7 @@ from starlings.core.objects import (
     Item,
     ItemKey,
     Kind,
+    Match,
     ObjectRef,
     Permission,
     Service,
@@ -37,14 +38,14 @@ from starlings.core.webhook_rules import webhook_of_message
 from starlings.node.clock import Sources
 from starlings.node.throttle import Throttle, cost_of_write
 from starlings.storage.outbox import Outbox
-from starlings.storage.store import Batch, Place, Store
+from starlings.storage.store import Batch, GrantPlace, Place, Store
 
 __all__ = ["Message", "MessageListener", "Node", "Page"]
 
 logger = logging.getLogger("starlings.node")
 
 _T = TypeVar("_T")
-_P = TypeVar("_P", Place, str, int)
+_P = TypeVar("_P", Place, GrantPlace, int)
 _MINT_ATTEMPTS = 8
 _AFTER_ALL = (1 << 63) - 1
 _MOST_SERVICES_REMEMBERED = 10_000
@@ -353,25 +354,48 @@ class Node:
 
     # Permissions
 
-    async def read_permission(self, ref: ObjectRef, identity: str) -> tuple[SyncObject, Permission]:
+    async def read_permission(
+        self, ref: ObjectRef, identity: str, match: Match
+    ) -> tuple[SyncObject, Permission]:
         """Raises Refusal: the object's 404s, RATE_LIMITED, PERMISSION_NOT_FOUND."""
         found = await self.get_object_for_permissions(ref)
-        permission = await self.store.find_permission(found.oid, identity)
-        if permission is None:
+        grants = await self.store.list_grants(found.oid, identity)
+        wanted = (identity, match)
+        permission = next((one for one in grants if (one.identity, one.match) == wanted), None)
+        if permission is None or not permission.is_live(self.sources.now()):
             raise Refusal(Reason.PERMISSION_NOT_FOUND)
         return found, permission
 
     async def list_permissions(
-        self, found: SyncObject, start: str | None, is_descending: bool, limit: int
+        self, found: SyncObject, start: GrantPlace | None, is_descending: bool, limit: int
     ) -> Page[Permission]:
-        """Permissions of an object by identity, after ``start`` in the given direction."""
+        """Permissions by identity and match, after ``start`` in the given direction."""
+        now = self.sources.now()
 
-        async def read(start: str | None, is_descending: bool, limit: int) -> list[Permission]:
-            return await self.store.list_permissions(found.oid, start, is_descending, limit)
+        async def read(
+            start: GrantPlace | None, is_descending: bool, limit: int
+        ) -> list[Permission]:
+            return await self.store.list_permissions(found.oid, start, is_descending, limit, now)
 
         return await _cut_page(
-            read, start, is_descending, limit, lambda permission: permission.identity
+            read, start, is_descending, limit, lambda one: (one.identity, one.match)
         )
+
+    async def find_deciding_permission(self, oid: int, identity: str) -> Permission | None:
+        """The permission that decides what an identity may do with an object, under access control.
+        None: it may do nothing.
+        """
+        grants = await self.store.list_grants(oid, identity)
+        return find_deciding(grants, identity, self.sources.now())
+
+    async def may_read(self, service_oid: int, oid: int, identity: str) -> bool:
+        """False if a client may read an object no more. Asks the store, not what is remembered:
+        this is for moments at which something has changed.
+        """
+        service = await self.store.find_service(service_oid)
+        if service is None or not service.has_acl:
+            return True
+        return is_permitted(await self.find_deciding_permission(oid, identity), Right.READ)
 
     async def get_object_for_permissions(self, ref: ObjectRef) -> SyncObject:
         """The object whose permissions REST asks for, counted as a read of permissions."""
@@ -482,12 +506,9 @@ class Node:
         service = await self.get_service_of(found)
         if service is None or not service.has_acl:
             return
-        if not is_permitted(await self.store.find_permission(found.oid, actor.identity), right):
-            raise Refusal(
-                Reason.ACCESS_DENIED,
-                f"Access forbidden for identity: {right.value} permission on this"
-                f" {found.kind.word} is missing",
-            )
+        deciding = await self.find_deciding_permission(found.oid, actor.identity)
+        if not is_permitted(deciding, right):
+            raise denial(found, right)
 
     def _take_read(self, found: SyncObject) -> None:
         rate = self.limits.rates.reads

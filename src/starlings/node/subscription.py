@@ -31,6 +31,8 @@ __all__ = ["MOST_HELD", "Mode", "Owner", "Subscription"]
 MOST_HELD = 1_000
 """Events that are held during a catch-up; of data there are at most as many times 16 KiB."""
 
+_PERMISSIONS = frozenset({EventType.PERMISSION_SET, EventType.PERMISSION_REMOVED})
+
 
 class Mode(Enum):
     HOLDING = "holding"
@@ -103,7 +105,11 @@ class Subscription:
             if delivery.message.actor.endpoint != self._owner.endpoint:
                 self._send(delivery.frame)
         elif self.mode is Mode.HOLDING:
-            self._hold(delivery)
+            if delivery.event.type in _PERMISSIONS:
+                # A long catch-up must not go on for somebody who may read no more.
+                self._owner.on_permission(self, delivery)
+            else:
+                self._hold(delivery)
 
     # From the owner
 
@@ -150,7 +156,7 @@ class Subscription:
     def _hold(self, delivery: Delivery | MessageDelivery) -> None:
         held = self._held
         assert held is not None
-        # Removal and permissions are not caught up from the log: they must not be lost.
+        # Removal is not caught up from the log: it must not be lost.
         if len(held) < MOST_HELD or _is_hidden(delivery):
             held.append(delivery)
         elif self.kind is Kind.STREAM:
@@ -169,12 +175,12 @@ class Subscription:
                 if delivery.event.endpoint != self._owner.endpoint:
                     self._send(delivery.frame)
                 self._owner.on_removed(self)
-            case EventType.PERMISSION_SET | EventType.PERMISSION_REMOVED:
+            case event_type if event_type in _PERMISSIONS:
                 self._owner.on_permission(self, delivery)
             case _:
                 pass
 
 
 def _is_hidden(delivery: Delivery | MessageDelivery) -> bool:
-    """True for what the log's replay doesn't tell: a removal, a change of permissions."""
+    """True for what the log's replay doesn't tell: a removal, a new time to live."""
     return isinstance(delivery, Delivery) and not delivery.is_visible

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from starlings.core.commands import ExpireItem, ExpireObject
+from starlings.core.commands import ExpireItem, ExpireObject, ExpirePermission
 from starlings.core.errors import Fault, Refusal
 from starlings.node.clock import Sources
 from starlings.storage.store import Store
@@ -53,15 +53,22 @@ class Upkeep:
             group.create_task(self._repeat(self.trim, _IDLE_SECONDS), name="trim")
 
     async def sweep(self) -> int:
-        """Remove what has expired, and the objects of removed services; how many there were."""
-        due = await self._store.list_due(self._sources.now(), _SWEEP_ENTRIES)
+        """Remove what has expired; how much there was. Permissions go first: who listens by one
+        listens until then.
+        """
+        now = self._sources.now()
+        grants = await self._store.list_due_permissions(now, _SWEEP_ENTRIES)
+        await self._execute_all(
+            [ExpirePermission(one.oid, one.identity, one.match) for one in grants]
+        )
+        due = await self._store.list_due(now, _SWEEP_ENTRIES)
         await self._execute_all(
             [
                 ExpireObject(one.oid) if one.key is None else ExpireItem(one.oid, one.key)
                 for one in due
             ]
         )
-        return len(due)
+        return len(grants) + len(due)
 
     async def purge(self) -> int:
         """Delete a chunk of what was removed; how many rows."""
@@ -78,7 +85,9 @@ class Upkeep:
             _TRIM_ROWS,
         )
 
-    async def _execute_all(self, commands: Sequence[ExpireObject | ExpireItem]) -> None:
+    async def _execute_all(
+        self, commands: Sequence[ExpireObject | ExpireItem | ExpirePermission]
+    ) -> None:
         """Carry out commands together, so that they share commits; one that fails keeps no other
         from its effect. Raises the first failure."""
         results = await asyncio.gather(

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
-from starlings.core.objects import Item, Kind, Permission, Service, SyncObject
+from starlings.core.objects import Item, Kind, Match, Permission, Service, SyncObject
 from starlings.node.node import Message
 from starlings.rest.urls import quote_segment
 
@@ -223,8 +223,12 @@ def render_message(message: Message) -> object:
 def render_permission(
     base_url: str, service: Service, found: SyncObject, permission: Permission
 ) -> object:
-    """What an identity may do with an object; the SID's field is named after the kind."""
+    """What an identity may do with an object; the SID's field is named after the kind. ``match``
+    and ``date_expires`` are ours.
+    """
     url = f"{base_url}/v1/Services/{service.sid}/{PLURALS[found.kind]}/{found.sid}/Permissions/"
+    match = permission.match
+    query = "" if match is Match.EXACT else f"?Match={match.word}"
     return {
         "account_sid": service.account_sid,
         "service_sid": service.sid,
@@ -233,7 +237,11 @@ def render_permission(
         "read": permission.may_read,
         "write": permission.may_write,
         "manage": permission.may_manage,
-        "url": url + quote_segment(permission.identity),
+        "url": f"{url}{quote_segment(permission.identity)}{query}",
+        "match": match.word,
+        "date_expires": None
+        if permission.expires_at is None
+        else format_date(permission.expires_at),
     }
 
 

@@ -8,6 +8,7 @@ from starlings.core.objects import Kind
 from starlings.rest import (
     collections,
     documents,
+    explain,
     history,
     items,
     permissions,
@@ -22,7 +23,9 @@ __all__ = ["make_router"]
 
 
 def make_router() -> Router:
-    """The documented endpoints, permissions of streams, and the events of every object."""
+    """The documented endpoints, permissions of streams, and of every object the events and the
+    reasons why somebody may do something with it.
+    """
     router = Router()
     add = router.add
     add("GET", "/v1/Services", services.list_services)
@@ -64,4 +67,5 @@ def make_router() -> Router:
         add("GET", f"{base}/*/Permissions/*", partial(permissions.fetch_permission, kind))
         add("POST", f"{base}/*/Permissions/*", partial(permissions.set_permission, kind))
         add("DELETE", f"{base}/*/Permissions/*", partial(permissions.remove_permission, kind))
+        add("GET", f"{base}/*/Permissions/*/Explain", partial(explain.explain_permissions, kind))
     return router

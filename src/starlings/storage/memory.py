@@ -15,9 +15,26 @@ from starlings.core.decide import decide
 from starlings.core.errors import Fault, IdTaken, Reason, Refusal
 from starlings.core.events import VISIBLE, Committed, Event, EventType, ServiceChanged
 from starlings.core.limits import Limits
-from starlings.core.objects import Item, ItemKey, Kind, Permission, Service, SyncObject, Tombstone
+from starlings.core.objects import (
+    Item,
+    ItemKey,
+    Kind,
+    Match,
+    Permission,
+    Service,
+    SyncObject,
+    Tombstone,
+)
 from starlings.core.state import Change, DropItem, DropPermission, DropService, Outcome
-from starlings.storage.store import Batch, CommitListener, Due, Place, Snapshot, StoreStatistics
+from starlings.storage.store import (
+    Batch,
+    CommitListener,
+    Due,
+    GrantPlace,
+    Place,
+    Snapshot,
+    StoreStatistics,
+)
 
 __all__ = ["MemoryStore"]
 
@@ -31,7 +48,7 @@ class _Rows:
         self.services: dict[int, Service] = {}
         self.objects: dict[int, SyncObject] = {}
         self.items: dict[int, dict[ItemKey, Item]] = {}
-        self.permissions: dict[int, dict[str, Permission]] = {}
+        self.permissions: dict[int, dict[GrantPlace, Permission]] = {}
 
     def find_service(self, oid: int) -> Service | None:
         return self.services.get(oid)
@@ -59,8 +76,12 @@ class _Rows:
     def find_item(self, oid: int, key: ItemKey) -> Item | None:
         return self.items.get(oid, {}).get(key)
 
-    def find_permission(self, oid: int, identity: str) -> Permission | None:
-        return self.permissions.get(oid, {}).get(identity)
+    def find_permission(self, oid: int, identity: str, match: Match) -> Permission | None:
+        return self.permissions.get(oid, {}).get((identity, match))
+
+    def list_patterns(self, oid: int) -> list[Permission]:
+        rows = self.permissions.get(oid, {}).values()
+        return [row for row in rows if row.match is not Match.EXACT]
 
     def apply(self, change: Change) -> ServiceChanged | None:
         match change:
@@ -69,11 +90,12 @@ class _Rows:
             case Item():
                 self.items.setdefault(change.oid, {})[change.key] = change
             case Permission():
-                self.permissions.setdefault(change.oid, {})[change.identity] = change
+                place = (change.identity, change.match)
+                self.permissions.setdefault(change.oid, {})[place] = change
             case DropItem(oid, key):
                 del self.items[oid][key]
-            case DropPermission(oid, identity):
-                del self.permissions[oid][identity]
+            case DropPermission(oid, identity, match):
+                del self.permissions[oid][identity, match]
             case Service():
                 self.services[change.oid] = change
                 return ServiceChanged(change.oid, change)
@@ -185,24 +207,35 @@ class MemoryStore:
         return rows[:limit]
 
     async def find_permission(self, oid: int, identity: str) -> Permission | None:
-        return self._rows.find_permission(oid, identity)
+        return self._rows.find_permission(oid, identity, Match.EXACT)
+
+    async def list_grants(self, oid: int, identity: str) -> list[Permission]:
+        own = self._rows.find_permission(oid, identity, Match.EXACT)
+        return ([] if own is None else [own]) + self._rows.list_patterns(oid)
 
     async def list_permissions(
-        self, oid: int, start: str | None, is_descending: bool, limit: int
+        self,
+        oid: int,
+        start: GrantPlace | None,
+        is_descending: bool,
+        limit: int,
+        now: int = 0,
     ) -> list[Permission]:
-        rows = sorted(
-            self._rows.permissions.get(oid, {}).values(),
-            key=lambda row: row.identity.encode(),
-            reverse=is_descending,
-        )
+        def rank(identity: str, match: int) -> tuple[bytes, int]:
+            return identity.encode(errors="replace"), match
+
+        ranked = [
+            (rank(row.identity, row.match), row)
+            for row in self._rows.permissions.get(oid, {}).values()
+            if row.is_live(now)
+        ]
+        ranked.sort(key=lambda pair: pair[0], reverse=is_descending)
         if start is not None:
-            edge = start.encode()
-            rows = [
-                row
-                for row in rows
-                if (row.identity.encode() < edge if is_descending else row.identity.encode() > edge)
+            edge = rank(*start)
+            ranked = [
+                pair for pair in ranked if (pair[0] < edge if is_descending else pair[0] > edge)
             ]
-        return rows[:limit]
+        return [row for _, row in ranked[:limit]]
 
     async def read_log(
         self, oid: int, start: int, limit: int, is_descending: bool = False
@@ -253,6 +286,15 @@ class MemoryStore:
                 if item.expires_at is not None and item.expires_at <= now:
                     due.append(Due(row.oid, item.key, item.expires_at))
         return sorted(due, key=lambda one: one.expires_at)[:limit]
+
+    async def list_due_permissions(self, now: int, limit: int) -> list[Permission]:
+        due = [
+            row
+            for oid, rows in self._rows.permissions.items()
+            for row in rows.values()
+            if not row.is_live(now) and self._rows.find_object(oid) is not None
+        ]
+        return sorted(due, key=lambda row: row.expires_at or 0)[:limit]
 
     async def list_orphans(self, limit: int) -> list[SyncObject]:
         return [

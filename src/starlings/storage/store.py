@@ -37,10 +37,22 @@ from starlings.core.objects import (
 )
 from starlings.core.state import Outcome
 
-__all__ = ["Batch", "CommitListener", "Due", "Place", "Snapshot", "Store", "StoreStatistics"]
+__all__ = [
+    "Batch",
+    "CommitListener",
+    "Due",
+    "GrantPlace",
+    "Place",
+    "Snapshot",
+    "Store",
+    "StoreStatistics",
+]
 
 Place = tuple[int, int]
 """Where a service or object stands among its like: created_at, oid."""
+
+GrantPlace = tuple[str, int]
+"""Where a permission stands among those of its object: identity, match."""
 
 
 class Batch(NamedTuple):
@@ -164,12 +176,27 @@ class Store(Protocol):
         """
         ...
 
-    async def find_permission(self, oid: int, identity: str) -> Permission | None: ...
+    async def find_permission(self, oid: int, identity: str) -> Permission | None:
+        """The exact one, expired or not."""
+        ...
+
+    async def list_grants(self, oid: int, identity: str) -> list[Permission]:
+        """What may decide for an identity: its exact permission, if any, and all patterns of the
+        object, in no particular order, expired ones too.
+        """
+        ...
 
     async def list_permissions(
-        self, oid: int, start: str | None, is_descending: bool, limit: int
+        self,
+        oid: int,
+        start: GrantPlace | None,
+        is_descending: bool,
+        limit: int,
+        now: int = 0,
     ) -> list[Permission]:
-        """Permissions by identity, after ``start`` (exclusive) in the given direction."""
+        """Permissions by identity (UTF-8 bytes) and match, after ``start`` (exclusive) in the given
+        direction; none that expired by ``now``.
+        """
         ...
 
     async def read_log(
@@ -199,6 +226,10 @@ class Store(Protocol):
 
     async def list_due(self, now: int, limit: int) -> list[Due]:
         """Objects and items whose time is up."""
+        ...
+
+    async def list_due_permissions(self, now: int, limit: int) -> list[Permission]:
+        """Permissions whose time is up, of objects that are not removed."""
         ...
 
     async def list_orphans(self, limit: int) -> list[SyncObject]:

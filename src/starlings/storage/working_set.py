@@ -11,10 +11,11 @@ committing fails: ``forget``, which leaves it as it was at first, knowing nothin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from starlings.core.events import Committed, Event, ServiceChanged
-from starlings.core.objects import Item, ItemKey, Kind, Permission, Service, SyncObject
+from starlings.core.objects import Item, ItemKey, Kind, Match, Permission, Service, SyncObject
 from starlings.core.state import Decision, DropItem, DropPermission, DropService
 
 __all__ = ["Changes", "Rows", "WorkingSet"]
@@ -25,6 +26,9 @@ _ITEM_BYTES = 500
 """The same for an item."""
 _ABSENCE_BYTES = 150
 """What it costs to remember that an id is nobody's."""
+
+_Grant = tuple[int, str, Match]
+"""The key of a permission: oid, identity, match."""
 
 
 class Rows(Protocol):
@@ -42,7 +46,9 @@ class Rows(Protocol):
 
     def load_item(self, oid: int, key: ItemKey) -> Item | None: ...
 
-    def load_permission(self, oid: int, identity: str) -> Permission | None: ...
+    def load_permission(self, oid: int, identity: str, match: Match) -> Permission | None: ...
+
+    def load_patterns(self, oid: int) -> list[Permission]: ...
 
 
 class Changes(NamedTuple):
@@ -53,7 +59,7 @@ class Changes(NamedTuple):
     items: list[Item]
     dropped_items: list[tuple[int, ItemKey]]
     permissions: list[Permission]
-    dropped_permissions: list[tuple[int, str]]
+    dropped_permissions: list[tuple[int, str, Match]]
     services: list[Service]
     dropped_services: list[int]
     events: list[Event]
@@ -72,13 +78,17 @@ class WorkingSet:
         self._items: dict[tuple[int, ItemKey], Item | None] = {}
         self._items_bytes = 0
         """More than the items take: those known twice count twice."""
-        self._permissions: dict[tuple[int, str], Permission | None] = {}
+        self._permissions: dict[_Grant, Permission | None] = {}
+        self._patterns: dict[int, dict[_Grant, Permission]] = {}
+        """Of the objects for which all are known."""
+        self._patterns_count = 0
+        """More than the patterns known, objects without any included."""
         self._start_batch()
 
     def _start_batch(self) -> None:
         self._objects_before: dict[int, SyncObject | None] = {}
         self._changed_items: set[tuple[int, ItemKey]] = set()
-        self._changed_permissions: set[tuple[int, str]] = set()
+        self._changed_permissions: set[_Grant] = set()
         self._changed_services: dict[int, None] = {}
         self.committed: list[Committed] = []
 
@@ -138,13 +148,24 @@ class WorkingSet:
             self.know_item(place, item)
             return item
 
-    def find_permission(self, oid: int, identity: str) -> Permission | None:
-        place = (oid, identity)
+    def find_permission(self, oid: int, identity: str, match: Match) -> Permission | None:
+        place = (oid, identity, match)
         try:
             return self._permissions[place]
         except KeyError:
-            permission = self._permissions[place] = self._rows.load_permission(oid, identity)
+            permission = self._permissions[place] = self._rows.load_permission(*place)
             return permission
+
+    def list_patterns(self, oid: int) -> Sequence[Permission]:
+        known = self._patterns.get(oid)
+        if known is None:
+            known = {(oid, row.identity, row.match): row for row in self._rows.load_patterns(oid)}
+            for place in self._changed_permissions:
+                if place[0] == oid and place[2] is not Match.EXACT:
+                    _put_pattern(known, place, self._permissions[place])
+            self._patterns[oid] = known
+            self._patterns_count += 1 + len(known)
+        return list(known.values())
 
     # Loading ahead
 
@@ -199,12 +220,9 @@ class WorkingSet:
                     self._items[oid, key] = None
                     self._changed_items.add((oid, key))
                 case Permission():
-                    grant = (change.oid, change.identity)
-                    self._permissions[grant] = change
-                    self._changed_permissions.add(grant)
-                case DropPermission(oid, identity):
-                    self._permissions[oid, identity] = None
-                    self._changed_permissions.add((oid, identity))
+                    self._put_permission((change.oid, change.identity, change.match), change)
+                case DropPermission():
+                    self._put_permission(change, None)
                 case Service():
                     self._services[change.oid] = change
                     self._changed_services[change.oid] = None
@@ -213,6 +231,15 @@ class WorkingSet:
                     self._changed_services[oid] = None
         for pair in decision.events:
             self.committed.append(Committed(*pair))
+
+    def _put_permission(self, place: _Grant, row: Permission | None) -> None:
+        place = (*place,)
+        self._permissions[place] = row
+        self._changed_permissions.add(place)
+        known = self._patterns.get(place[0])
+        if known is not None and place[2] is not Match.EXACT:
+            _put_pattern(known, place, row)
+            self._patterns_count += row is not None
 
     def _put_object(self, row: SyncObject) -> None:
         before = self._objects.get(row.oid)
@@ -274,8 +301,8 @@ class WorkingSet:
         self._start_batch()
         if self._items_bytes > self._memory_bytes // 2:
             self._forget_items()
-        if len(self._permissions) > 10_000:
-            self._permissions.clear()
+        if len(self._permissions) + self._patterns_count > 10_000:
+            self._forget_permissions()
         if len(self._services) > 10_000:
             self._services.clear()
         if self._size_bytes > self._memory_bytes // 2 or len(self._names) > 200_000:
@@ -287,7 +314,7 @@ class WorkingSet:
         """The batch failed, or rows were changed behind our back: know nothing."""
         self._start_batch()
         self._forget_items()
-        self._permissions.clear()
+        self._forget_permissions()
         self._services.clear()
         self._objects.clear()
         self._names.clear()
@@ -296,7 +323,7 @@ class WorkingSet:
     def forget_object(self, oid: int) -> None:
         """An object's rows were purged."""
         self._forget_items()
-        self._permissions.clear()
+        self._forget_permissions()
         row = self._objects.pop(oid, None)
         if row is not None:
             self._size_bytes -= _OBJECT_BYTES + len(row.data or b"")
@@ -304,3 +331,15 @@ class WorkingSet:
     def _forget_items(self) -> None:
         self._items.clear()
         self._items_bytes = 0
+
+    def _forget_permissions(self) -> None:
+        self._permissions.clear()
+        self._patterns.clear()
+        self._patterns_count = 0
+
+
+def _put_pattern(known: dict[_Grant, Permission], place: _Grant, row: Permission | None) -> None:
+    if row is None:
+        known.pop(place, None)
+    else:
+        known[place] = row

@@ -163,7 +163,9 @@ class CatchUp:
         self.queries.drop(sid)
 
     def fail(self, subscription: Subscription, refusal: Refusal) -> None:
-        """End a live subscription and say why. [rest-api 6]"""
+        """End a subscription and say why, which must not be followed by its confirmation.
+        [rest-api 6]
+        """
         self.drop(subscription.sid)
         failed = Failed(
             subscription.sid,
@@ -183,6 +185,7 @@ class CatchUp:
 
     # The work
 
+        self._confirmed = [pair for pair in self._confirmed if pair[0] is not subscription]
     def _take_work(self) -> bool:
         if self._is_working or not self._jobs:
             return False
@@ -265,6 +268,8 @@ class CatchUp:
         if not confirmed:
             return
         entries = [status for _, status in confirmed]
+        if subscription.mode is Mode.ENDED:
+            return  # the permission was taken away meanwhile, and the client was told
         self._peer.send(self._encoder.frame(encode_established(self._correlation_id, entries)))
         for subscription, _ in confirmed:
             if subscription.mode is Mode.HOLDING and not subscription.go_live(subscription.last_id):
@@ -311,7 +316,7 @@ class CatchUp:
         events = await self._node.store.replay(target.oid, max(after_id, -1), PAGE_EVENTS + 1)
         if events is not None:
             return self._send_page(target, events, after_id, correlation_id)
-        return await self._send_snapshot(target, after_id, correlation_id)
+        return await self._send_snapshot(subscription, target, after_id, correlation_id)
 
     def _send_page(
         self,
@@ -335,11 +340,17 @@ class CatchUp:
         return is_own and event.type is EventType.ITEM_REMOVED
 
     async def _send_snapshot(
-        self, target: SyncObject, after_id: int, correlation_id: CorrelationId | None
+        if subscription.mode is Mode.ENDED:
+            return _Replayed(after_id, is_complete=True)
+        self,
+        subscription: Subscription,
+        target: SyncObject,
+        after_id: int,
+        correlation_id: CorrelationId | None,
     ) -> _Replayed:
         """The log is too young: send every item changed since, and the removals still known."""
         snapshot = await self._node.store.snapshot(target.oid, after_id, PAGE_EVENTS)
-        if snapshot is None:
+        if snapshot is None or subscription.mode is Mode.ENDED:
             return _Replayed(target.event_id, is_complete=True)  # its removal is being held
         changed: list[Item | Tombstone] = [*snapshot.items, *snapshot.tombstones]
         changed.sort(key=lambda one: one.event_id)
@@ -384,7 +395,7 @@ class CatchUp:
                 self._send(target, _latest(target), None)
                 replayed = _Replayed(target.event_id, is_complete=True)
             elif events is None:
-                replayed = await self._send_snapshot(target, after_id, None)
+                replayed = await self._send_snapshot(subscription, target, after_id, None)
             else:
                 replayed = self._send_page(target, events, after_id, None)
             subscription.last_id = replayed.last_id

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from starlings.core.access import Right, is_permitted
-from starlings.core.errors import Reason, Refusal
+from starlings.core.access import may_concern
+from starlings.core.errors import Fault, Reason, Refusal
 from starlings.core.objects import Actor, Service
 from starlings.core.query import Query
 from starlings.node.live_query import LiveQuery, Member
@@ -130,6 +130,8 @@ class SessionQueries:
         """By id of the live query."""
         self._searching = asyncio.Lock()
         self._holding = 0
+        self._checks = 0
+        """Moves whenever access may have changed."""
         self._is_ended = False
 
     def __len__(self) -> int:
@@ -193,15 +195,18 @@ class SessionQueries:
 
     async def check_access(self) -> None:
         """End the live queries whose Maps may not be read any more."""
-        service = await self._queries.node.store.find_service(self._service.oid)
-        if service is None or not service.has_acl:
-            return
+        self._checks += 1
         for held in list(self._held.values()):
             assert held.live is not None
-            permission = await self._queries.node.store.find_permission(
-                held.live.oid, self._actor.identity
-            )
-            if not is_permitted(permission, Right.READ):
+            try:
+                may_read = await self._queries.node.may_read(
+                    self._service.oid, held.live.oid, self._actor.identity
+                )
+            except Fault:
+                # Not known is not allowed; who asks again is checked then.
+                self.fail(held, Refusal(Reason.QUERY_INDEX_NOT_FOUND))
+                continue
+            if not may_read:
                 self.fail(held, Refusal(Reason.ACCESS_DENIED))
 
     # From what is held
@@ -210,7 +215,8 @@ class SessionQueries:
         self._peer.send(frame)
 
     def on_permission(self, identity: str) -> None:
-        if identity == self._actor.identity:
+        if may_concern(identity, self._actor.identity):
+            self._checks += 1
             self._queries.spawn(self.check_access())
 
     def fail(self, held: _Held, refusal: Refusal) -> None:
@@ -238,6 +244,8 @@ class SessionQueries:
             rows = ((key, one.data, one.event_id) for key, one in live.members.items())
         else:
             items = await self._queries.search(index, query)
+            # Again: reading a large Map takes time, in which the permission may have gone.
+            await self._queries.get_index(self._service, index_name, self._actor)
             rows = ((str(item.key), item.data, item.event_id) for item in items)
         fields["items"] = [
             {"key": key, "data": msgspec.Raw(data), "revision": revision}
@@ -258,6 +266,7 @@ class SessionQueries:
         self._holding += 1
         try:
             live = await self._queries.hold(self._service, index_name, query, self._actor, held)
+            await self._check_index(index_name, live, held)
         finally:
             self._holding -= 1
         known = self._held.get(live.id)
@@ -270,6 +279,20 @@ class SessionQueries:
         held.live = live
         self._held[live.id] = held
         return held
+
+    async def _check_index(self, index_name: str, live: LiveQuery, held: _Held) -> None:
+        """Once more, after the reading, which may take long: ``check_access`` doesn't know of what
+        is only being held. When this returns, nothing has changed since the last look.
+        """
+        try:
+            while True:
+                checks = self._checks
+                await self._queries.get_index(self._service, index_name, self._actor)
+                if checks == self._checks:
+                    return
+        except BaseException:
+            self._queries.release(live, held)
+            raise
 
     def _drop_abandoned(self) -> None:
         before = self._queries.node.sources.monotonic() - ABANDONED_SECONDS

@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from starlings.core.access import Right, is_permitted
+from starlings.core.access import may_concern
 from starlings.core.errors import Fault, Reason, Refusal, StarlingsError
 from starlings.core.objects import Actor, Service
 from starlings.node.hub import Delivery
@@ -172,7 +172,7 @@ class SyncSession(SubscriptionOwner):
     def on_permission(self, subscription: Subscription, delivery: Delivery) -> None:
         """A grant changed: if it is ours and takes away reading, this ends. [rest-api 6]"""
         caller = self.caller
-        if caller is None or delivery.event.key != caller.actor.identity:
+        if caller is None or not may_concern(str(delivery.event.key), caller.actor.identity):
             return
         self._face.spawn(self.check_access(subscription))
 
@@ -181,19 +181,15 @@ class SyncSession(SubscriptionOwner):
         caller, catch_up = self.caller, self._catch_up
         if caller is None or catch_up is None:
             return
-        store = self._face.node.store
         try:
-            service = await store.find_service(caller.service.oid)
-            if service is None or not service.has_acl:
-                return
-            permission = await store.find_permission(subscription.oid, caller.actor.identity)
+            may_read = await self._face.node.may_read(
+                caller.service.oid, subscription.oid, caller.actor.identity
+            )
         except Fault:
             # Not known is not allowed: the client comes back, and is checked then.
             self.drop(e.Reason.REVOKED)
             return
-        if catch_up.subscriptions.get(subscription.sid) is not subscription:
-            return
-        if not is_permitted(permission, Right.READ):
+        if not may_read and catch_up.subscriptions.get(subscription.sid) is subscription:
             catch_up.fail(subscription, Refusal(Reason.ACCESS_DENIED))
 
     def subscriptions(self) -> list[Subscription]:

@@ -51,6 +51,15 @@ class Reader:
             raise Fault(Reason.UNAVAILABLE, "The store can't be read at the moment") from error
         return row
 
+    def find_all(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """The same for a handful of rows of one index."""
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except (OverflowError, UnicodeEncodeError):
+            return []
+        except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
+            raise Fault(Reason.UNAVAILABLE, "The store can't be read at the moment") from error
+
     async def run(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         """The answer of a longer query, run in a thread within one read transaction.
 

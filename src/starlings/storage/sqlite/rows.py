@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from starlings.core.events import Event, EventType
-from starlings.core.objects import Item, Kind, Permission, Service, SyncObject, Tombstone
+from starlings.core.objects import Item, Kind, Match, Permission, Service, SyncObject, Tombstone
 
 __all__ = [
     "EVENT_COLUMNS",
@@ -37,7 +37,7 @@ ITEM_COLUMNS = "oid, key, data, event_id, added_id, created_at, updated_at, expi
 EVENT_COLUMNS = (
     "oid, seq, event_id, type, at, key, data, expires_at, identity, endpoint, request_id"
 )
-PERMISSION_COLUMNS = "oid, identity, may_read, may_write, may_manage"
+PERMISSION_COLUMNS = "oid, identity, match, may_read, may_write, may_manage, expires_at"
 SERVICE_COLUMNS = (
     "oid, sid, account_sid, unique_name, friendly_name, created_at, updated_at, webhook_url,"
     " has_webhooks_from_rest, has_reachability_webhooks, has_acl, has_debouncing,"
@@ -46,6 +46,7 @@ SERVICE_COLUMNS = (
 TOMBSTONE_COLUMNS = "oid, event_id, key, data, at, endpoint"
 
 _KINDS = {kind.value: kind for kind in Kind}
+_MATCHES = {match.value: match for match in Match}
 _TYPES = {kind.value: kind for kind in EventType}
 _make_object = SyncObject._make
 _make_event = Event._make
@@ -73,8 +74,10 @@ def tombstone_of(row: Sequence[Any]) -> Tombstone:
 
 
 def permission_of(row: Sequence[Any]) -> Permission:
-    oid, identity, may_read, may_write, may_manage = row
-    return Permission(oid, identity, bool(may_read), bool(may_write), bool(may_manage))
+    values = list(row)
+    values[2] = _MATCHES[values[2]]
+    values[3:6] = map(bool, values[3:6])
+    return Permission._make(values)
 
 
 def service_of(row: Sequence[Any]) -> Service:

@@ -26,7 +26,14 @@ from starlings.storage.sqlite.housekeeping import list_due, purge, trim_log
 from starlings.storage.sqlite.outbox import SqliteOutbox
 from starlings.storage.sqlite.reader import Reader
 from starlings.storage.sqlite.writer import Writer
-from starlings.storage.store import CommitListener, Due, Place, Snapshot, StoreStatistics
+from starlings.storage.store import (
+    CommitListener,
+    Due,
+    GrantPlace,
+    Place,
+    Snapshot,
+    StoreStatistics,
+)
 
 __all__ = ["SqliteStore"]
 
@@ -117,10 +124,21 @@ class SqliteStore:
 
     async def find_permission(self, oid: int, identity: str) -> Permission | None:
         row = self._reader.find(
-            f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ? AND identity = ?",
+            f"SELECT {r.PERMISSION_COLUMNS} FROM permission"
+            " WHERE oid = ? AND identity = ? AND match = 1",
             (oid, identity),
         )
         return None if row is None else r.permission_of(row)
+
+    async def list_grants(self, oid: int, identity: str) -> list[Permission]:
+        # In one statement, so that both halves are as of one moment.
+        rows = self._reader.find_all(
+            f"SELECT {r.PERMISSION_COLUMNS} FROM permission"
+            " WHERE oid = ?1 AND identity = ?2 AND match = 1 UNION ALL"
+            f" SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ?1 AND match > 1",
+            (oid, identity),
+        )
+        return [r.permission_of(row) for row in rows]
 
     # Pages
 
@@ -168,14 +186,20 @@ class SqliteStore:
         return [r.item_of(row) for row in rows]
 
     async def list_permissions(
-        self, oid: int, start: str | None, is_descending: bool, limit: int
+        self,
+        oid: int,
+        start: GrantPlace | None,
+        is_descending: bool,
+        limit: int,
+        now: int = 0,
     ) -> list[Permission]:
-        where, order = _after("identity", start, is_descending, "?")
+        where, order = _after("(identity, match)", start, is_descending, "(?, ?)")
         statement = (
-            f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ?{where} {order} LIMIT ?"
+            f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ?"
+            f" AND (expires_at IS NULL OR expires_at > ?){where} {order} LIMIT ?"
         )
-        edge = () if start is None else (_fitting_key(start),)
-        rows = await self._select(statement, (oid, *edge, limit))
+        edge = () if start is None else (_fitting_key(start[0]), start[1])
+        rows = await self._select(statement, (oid, now, *edge, limit))
         return [r.permission_of(row) for row in rows]
 
     # The log
@@ -245,6 +269,16 @@ class SqliteStore:
 
     async def list_due(self, now: int, limit: int) -> list[Due]:
         return await self._reader.run(partial(list_due, now=now, limit=limit))
+
+    async def list_due_permissions(self, now: int, limit: int) -> list[Permission]:
+        columns = ", ".join(f"permission.{name}" for name in r.PERMISSION_COLUMNS.split(", "))
+        rows = await self._select(
+            f"SELECT {columns} FROM permission CROSS JOIN object USING (oid)"
+            " WHERE permission.expires_at IS NOT NULL AND permission.expires_at <= ?"
+            " AND object.is_removed = 0 ORDER BY permission.expires_at LIMIT ?",
+            (now, limit),
+        )
+        return [r.permission_of(row) for row in rows]
 
     async def list_orphans(self, limit: int) -> list[SyncObject]:
         # Goes from service to service along the index, instead of over all objects.

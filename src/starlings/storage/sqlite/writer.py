@@ -23,7 +23,16 @@ from starlings.core.commands import Command, CreateObject
 from starlings.core.decide import decide
 from starlings.core.errors import Fault, IdTaken, Reason, Refusal
 from starlings.core.limits import Limits
-from starlings.core.objects import Item, ItemKey, Kind, ObjectRef, Permission, Service, SyncObject
+from starlings.core.objects import (
+    Item,
+    ItemKey,
+    Kind,
+    Match,
+    ObjectRef,
+    Permission,
+    Service,
+    SyncObject,
+)
 from starlings.core.rules import is_text
 from starlings.core.sids import find_oid
 from starlings.core.state import Outcome
@@ -67,7 +76,9 @@ _put_items = r.Insert(
     " created_by = excluded.created_by",
 )
 _put_events = r.Insert("event", r.EVENT_COLUMNS)
-_PUT_PERMISSION = f"INSERT OR REPLACE INTO permission ({r.PERMISSION_COLUMNS}) VALUES (?,?,?,?,?)"
+_PUT_PERMISSION = (
+    f"INSERT OR REPLACE INTO permission ({r.PERMISSION_COLUMNS}) VALUES (?,?,?,?,?,?,?)"
+)
 _PUT_SERVICE = (
     f"INSERT OR REPLACE INTO service ({r.SERVICE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
@@ -291,7 +302,7 @@ class Writer:
         _put_items.run(connection, changes.items)
         if changes.dropped_permissions:
             connection.executemany(
-                "DELETE FROM permission WHERE oid = ? AND identity = ?",
+                "DELETE FROM permission WHERE oid = ? AND identity = ? AND match = ?",
                 changes.dropped_permissions,
             )
         if changes.permissions:
@@ -410,12 +421,19 @@ class Writer:
         )
         return None if row is None else r.item_of(row)
 
-    def load_permission(self, oid: int, identity: str) -> Permission | None:
+    def load_permission(self, oid: int, identity: str, match: Match) -> Permission | None:
         row = self._select_one(
-            f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ? AND identity = ?",
-            (oid, identity),
+            f"SELECT {r.PERMISSION_COLUMNS} FROM permission"
+            " WHERE oid = ? AND identity = ? AND match = ?",
+            (oid, identity, match),
         )
         return None if row is None else r.permission_of(row)
+
+    def load_patterns(self, oid: int) -> list[Permission]:
+        rows = self._connection.execute(
+            f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ? AND match > 1", (oid,)
+        )
+        return [r.permission_of(row) for row in rows]
 
 
 def _fits(key: ItemKey) -> bool:
