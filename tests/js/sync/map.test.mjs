@@ -281,6 +281,7 @@ describe("getItems", () => {
     while (page[more]) {
       page = await page[step]();
       pages.push(shown(page));
+      assert.ok(pages.length <= COUNT, `it goes round in circles: ${pages.slice(0, 5).join(" | ")}`);
     }
     return { pages, last: page };
   }
