@@ -68,6 +68,8 @@ class History:
         event = self.find(sid, event_id)
         if event is None:
             return False
+        if event.oid in self._removed:
+            return True  # the removal is told, or the subscription failed with 404
         return self._newest_of_key[event.oid, event.key] > event_id
 
     def repeated_request_ids(self) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from starlings.ws.outbox import CLOSE, Flusher, Outbox, ws_frame
+from starlings.ws.transport import ConnectionStatistics
 from tests.simulation.chance import Chance
 
 __all__ = ["Connection", "Link", "Listener", "Reader"]
@@ -61,6 +62,10 @@ class Connection:
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self._link.close_by_server(code, reason)
+
+    def statistics(self) -> ConnectionStatistics:
+        outbox = self._outbox
+        return ConnectionStatistics(0, 0, outbox.frames_sent, outbox.bytes_sent, self.queued_bytes)
 
     def abort(self, reason: str = "aborted") -> None:
         self._outbox.cut(reason)
