@@ -26,6 +26,7 @@ class Recorder:
         self.fail_commit: BaseException | None = None
         self.fail_rest: Exception | None = None
         self.threads: set[int] = set()
+        self.rested = threading.Event()
 
     def open(self) -> None:
         if self.fail_open:
@@ -43,6 +44,7 @@ class Recorder:
         )
 
     def rest(self) -> None:
+        self.rested.set()
         if self.fail_rest:
             raise self.fail_rest
 
@@ -179,9 +181,22 @@ async def test_failing_housekeeping_does_not_stop_the_writer(
     recorder.fail_rest = OSError("no space left on device")
     queue = await started(recorder)
     await submit(queue, 1)
+    assert await asyncio.to_thread(recorder.rested.wait, 10)
     await submit(queue, 2)
     assert recorder.batches == [[1], [2]]
     assert "Housekeeping failed" in caplog.text
+    await queue.close()
+
+
+async def test_callers_that_ask_again_at_once_do_not_wait_for_housekeeping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batcher, "_IDLE_SECONDS", 60)
+    recorder = Recorder()
+    queue = await started(recorder)
+    for number in range(20):
+        await submit(queue, number)
+    assert not recorder.rested.is_set()
     await queue.close()
 
 

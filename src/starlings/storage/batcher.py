@@ -36,6 +36,9 @@ logger = logging.getLogger("starlings.storage")
 
 BATCH_COMMANDS = 512
 BATCH_BYTES = 1024 * 1024
+_IDLE_SECONDS = 0.02
+"""Nothing to do for so long is a rest. Callers who only just got their answers ask again sooner:
+they would wait for the housekeeping."""
 MOST_WAITING = 20_000
 """Commands that may wait; one more is refused with a fault rather than kept waiting for long."""
 
@@ -196,19 +199,25 @@ class Batcher:
         return True
 
     def _fetch(self) -> None:
-        """Move what was handed over to the backlog; rest, and wait, as long as that is empty."""
+        """Move what was handed over to the backlog; wait as long as that is empty."""
         backlog = self._backlog
-        if not backlog and self._queue.empty():
+        if not backlog:
             try:
-                self._committer.rest()
-            except Exception:
-                logger.exception("Housekeeping failed")
-            backlog += self._queue.get()
+                backlog += self._queue.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                self._rest()
+                backlog += self._queue.get()
         while True:
             try:
                 backlog += self._queue.get_nowait()
             except Empty:
                 return
+
+    def _rest(self) -> None:
+        try:
+            self._committer.rest()
+        except Exception:
+            logger.exception("Housekeeping failed")
 
     def _take_batch(self) -> list[_Order]:
         """The orders at the front of the backlog, within the bounds of a batch."""
