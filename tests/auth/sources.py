@@ -6,7 +6,12 @@ import base64
 
 from starlings.auth.keyring import Keyring
 from starlings.auth.sealing import Sealer
-from starlings.core.credentials import Account, ApiKey, CredentialsUnreadable
+from starlings.core.credentials import (
+    Account,
+    ApiKey,
+    CredentialsUnreadable,
+    RevokedIdentity,
+)
 
 __all__ = [
     "ACCOUNT",
@@ -37,6 +42,7 @@ class ListedCredentials:
         self.version = 1
         self.accounts = [Account(ACCOUNT, SEALER.seal(AUTH_TOKEN, ACCOUNT), 0)]
         self.keys = [self.a_key(KEY, KEY_SECRET), self.a_key(OTHER_KEY, OTHER_SECRET)]
+        self.revoked: list[RevokedIdentity] = []
         self.is_broken = False
         self.lists_read = 0
 
@@ -55,6 +61,13 @@ class ListedCredentials:
 
     def list_keys(self) -> list[ApiKey]:
         return list(self.keys)
+
+    def list_revoked_identities(self) -> list[RevokedIdentity]:
+        return list(self.revoked)
+
+    def revoke_identity(self, identity: str, at: int) -> None:
+        self.revoked.append(RevokedIdentity(ACCOUNT, identity, at))
+        self.version += 1
 
     def revoke(self, sid: str) -> None:
         self.keys = [

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
 from starlings.app.first_start import make_key
-from starlings.auth.keyring import LiveKey
+from starlings.auth.keyring import Keyring, LiveKey
 from starlings.auth.sealing import SealingError
 from starlings.auth.tokens import DEFAULT_SERVICE, mint_token
 from starlings.core import sids
-from starlings.core.credentials import ApiKey, CredentialsUnreadable
+from starlings.core.credentials import ApiKey, CredentialsUnreadable, RevokedIdentity
+from starlings.core.errors import Fault, Reason, Refusal
+from starlings.core.rules import check_identity
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.settings import Settings
 from starlings.storage.sqlite.credentials import CredentialStore
 
-__all__ = ["NewKey", "create_key", "list_keys", "make_token", "revoke_key"]
+__all__ = [
+    "IdentityRevoker",
+    "NewKey",
+    "create_key",
+    "list_keys",
+    "list_revoked_identities",
+    "make_token",
+    "revoke_identity",
+    "revoke_key",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +54,7 @@ def create_key(settings: Settings, account_sid: str | None, friendly_name: str |
     """
     directory = DataDirectory(settings.data)
     with _open(directory) as store:
-        known = [account.sid for account in store.list_accounts()]
-        if account_sid is None:
-            if len(known) != 1:
-                raise OperatorError(f"There are {len(known)} accounts: say which with --account")
-            account_sid = known[0]
-        elif account_sid not in known:
-            raise OperatorError(f"There is no account {account_sid}")
+        account_sid = _choose_account(store, account_sid)
         sealer = directory.open_sealer(settings.secret_key)
         for account in store.list_accounts():
             # A key sealed with another secret key than the server's would be ignored by it.
@@ -76,6 +82,59 @@ def revoke_key(settings: Settings, sid: str) -> None:
             raise OperatorError(f"There is no API key {sid} that could be revoked")
 
 
+def revoke_identity(settings: Settings, account_sid: str | None, identity: str) -> RevokedIdentity:
+    """Refuse the tokens that an identity has been issued up to now.
+
+    Args:
+        account_sid: Whose identity; None for the only account.
+
+    Raises:
+        OperatorError: No such account, several to choose from, no identity, or no usable data
+            directory.
+    """
+    try:
+        check_identity(identity, settings.limits_in_force)
+    except Refusal as refusal:
+        raise OperatorError(refusal.message) from refusal
+    with _open(DataDirectory(settings.data)) as store:
+        account_sid = _choose_account(store, account_sid)
+        revoked = RevokedIdentity(account_sid, identity, SYSTEM_SOURCES.now())
+        store.revoke_identity(revoked)
+    return revoked
+
+
+def list_revoked_identities(settings: Settings) -> list[RevokedIdentity]:
+    """Identities whose older tokens are refused, the earliest first. Raises OperatorError."""
+    with _open(DataDirectory(settings.data), is_read_only=True) as store:
+        return store.list_revoked_identities()
+
+
+class IdentityRevoker:
+    """Revokes identities in a running server: durable, and in force, when it returns."""
+
+    def __init__(
+        self, credentials: CredentialStore, keyring: Keyring, now: Callable[[], int]
+    ) -> None:
+        self._credentials = credentials
+        self._keyring = keyring
+        self._now = now
+
+    async def revoke_identity(self, account_sid: str, identity: str) -> int:
+        """End the sessions of an identity and refuse its tokens issued up to the moment that this
+        answers with, in milliseconds since 1970.
+
+        Raises:
+            Fault: UNAVAILABLE: it can't be written now; nothing has changed.
+        """
+        revoked = RevokedIdentity(account_sid, identity, self._now())
+        try:
+            await asyncio.to_thread(self._credentials.revoke_identity, revoked)
+        except CredentialsUnreadable as error:
+            raise Fault(Reason.UNAVAILABLE, "Credentials can't be written at the moment") from error
+        await self._keyring.refresh()
+        return revoked.revoked_at
+
+
 def make_token(
     settings: Settings, identity: str, service: str, ttl_seconds: int, key_sid: str | None
 ) -> str:
@@ -99,6 +158,18 @@ def make_token(
         raise OperatorError(f"--ttl needs 1 to {limits.token_seconds} seconds")
     key = _find_signing_key(settings, key_sid)
     return mint_token(key, identity, service, ttl_seconds, SYSTEM_SOURCES.now())
+
+
+def _choose_account(store: CredentialStore, account_sid: str | None) -> str:
+    """The account that was named, or the only one. Raises OperatorError."""
+    known = [account.sid for account in store.list_accounts()]
+    if account_sid is None:
+        if len(known) != 1:
+            raise OperatorError(f"There are {len(known)} accounts: say which with --account")
+        return known[0]
+    if account_sid not in known:
+        raise OperatorError(f"There is no account {account_sid}")
+    return account_sid
 
 
 def _find_signing_key(settings: Settings, key_sid: str | None) -> LiveKey:

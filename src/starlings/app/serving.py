@@ -23,6 +23,7 @@ from functools import partial
 import uvloop
 
 from starlings import __version__
+from starlings.app.credentials import IdentityRevoker
 from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
 from starlings.app.figures import list_figures, list_webhook_figures
@@ -39,6 +40,7 @@ from starlings.core.credentials import CredentialsUnreadable
 from starlings.core.errors import Fault
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.node.node import Node
+from starlings.node.presence_keeper import PresenceKeeper
 from starlings.node.reachability import Reachability
 from starlings.node.upkeep import Retention, Upkeep
 from starlings.rest.app import RestApp
@@ -83,7 +85,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         stack.push_async_callback(store.close)
         with contextlib.closing(directory.open_credentials()) as credentials:
             keyring = _open_keyring(settings, directory, credentials, sources.now())
-            await _serve_store(settings, directory, store, keyring)
+            await _serve_store(settings, directory, store, credentials, keyring)
     logger.info("Stopped")
 
 
@@ -107,7 +109,11 @@ def _open_keyring(
 
 
 async def _serve_store(
-    settings: Settings, directory: DataDirectory, store: SqliteStore, keyring: Keyring
+    settings: Settings,
+    directory: DataDirectory,
+    store: SqliteStore,
+    credentials: CredentialStore,
+    keyring: Keyring,
 ) -> None:
     sources = SYSTEM_SOURCES
     node = Node(store, settings.limits_in_force, sources, store.outbox)
@@ -117,10 +123,13 @@ async def _serve_store(
         authenticator,
         public_url=settings.public_url,
         is_trusted_proxy=settings.is_trusted_proxy,
+        revoker=IdentityRevoker(credentials, keyring, sources.now),
     )
     reachability = Reachability(store.outbox, store.find_service, sources)
     await reachability.restore()
-    face = _make_face(settings, node, keyring, reachability)
+    presence = PresenceKeeper(node)
+    await presence.restore()
+    face = _make_face(settings, node, keyring, reachability, presence)
     dispatcher = _make_dispatcher(settings, node, store, keyring)
     await dispatcher.start()
     http = BoundedHttpServer(HttpOptions(too_large=rest.refuse_too_large))
@@ -141,6 +150,7 @@ async def _serve_store(
                 group.create_task(Upkeep(store, sources, retention).run(), name="upkeep"),
                 group.create_task(_checkpoint(store), name="checkpoint"),
                 group.create_task(reachability.run(), name="reachability"),
+                group.create_task(presence.run(), name="presence"),
                 group.create_task(dispatcher.run(), name="webhooks"),
             ]
             logger.info("Started data=%s version=%s", directory.path, __version__)
@@ -169,7 +179,11 @@ def _make_dispatcher(
 
 
 def _make_face(
-    settings: Settings, node: Node, keyring: Keyring, reachability: Reachability
+    settings: Settings,
+    node: Node,
+    keyring: Keyring,
+    reachability: Reachability,
+    presence: PresenceKeeper,
 ) -> SyncFace:
     limits = settings.limits_in_force
 
@@ -183,8 +197,10 @@ def _make_face(
         base=settings.public_url or "https://starlings",
         options=WebSocketOptions(allowed_origins=settings.ws_origins),
         reachability=reachability,
+        presence=presence,
     )
     keyring.on_revoked(face.revoke_key)
+    keyring.on_identity_revoked(face.revoke_identity)
     return face
 
 

@@ -15,7 +15,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from starlings.auth.sealing import Sealer, SealingError
-from starlings.core.credentials import Account, ApiKey, CredentialsUnreadable
+from starlings.core.credentials import (
+    Account,
+    ApiKey,
+    CredentialsUnreadable,
+    RevokedIdentity,
+)
 
 __all__ = [
     "REFRESH_SECONDS",
@@ -48,6 +53,8 @@ class CredentialSource(Protocol):
         """All keys, the revoked ones too, by creation."""
         ...
 
+    def list_revoked_identities(self) -> Sequence[RevokedIdentity]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class LiveAccount:
@@ -75,6 +82,7 @@ class _Rows(NamedTuple):
     version: int
     accounts: Sequence[Account]
     keys: Sequence[ApiKey]
+    revoked: Sequence[RevokedIdentity]
 
 
 class Keyring:
@@ -98,6 +106,9 @@ class Keyring:
         self._refreshes = 0
         self._failures = 0
         self._listeners: list[Callable[[str], None]] = []
+        self._revoked: dict[tuple[str, str], int] = {}
+        self._identity_listeners: list[Callable[[str, str], object]] = []
+        self._refreshing = asyncio.Lock()
         self.generation = 0
         """Moves whenever what is good changes: who remembers an answer compares it."""
         rows = self._read()
@@ -121,6 +132,18 @@ class Keyring:
         """
         self._listeners.append(listener)
 
+    def find_revocation(self, account_sid: str, identity: str) -> int | None:
+        """Up to when an identity's tokens were revoked, in milliseconds since 1970, UTC; None:
+        they never were.
+        """
+        return self._revoked.get((account_sid, identity))
+
+    def on_identity_revoked(self, listener: Callable[[str, str], object]) -> None:
+        """Have ``listener`` called, on the event loop, with account and name of each identity that
+        is revoked.
+        """
+        self._identity_listeners.append(listener)
+
     async def watch(self, interval_seconds: float = REFRESH_SECONDS) -> None:
         """Keep up with the source until cancelled. While it can't be read, what was good stays
         good.
@@ -131,14 +154,17 @@ class Keyring:
 
     async def refresh(self) -> None:
         """Take over what changed in the source. Failures are logged, never raised."""
-        try:
-            rows = await asyncio.to_thread(self._read)
-        except CredentialsUnreadable as error:
-            self._failures += 1
-            logger.warning("Credentials could not be read, the known ones stay. error=%s", error)
-            return
-        if rows is not None:
-            self._take(rows, is_strict=False)
+        async with self._refreshing:  # or an older reading might be taken after a newer one
+            try:
+                rows = await asyncio.to_thread(self._read)
+            except CredentialsUnreadable as error:
+                self._failures += 1
+                logger.warning(
+                    "Credentials could not be read, the known ones stay. error=%s", error
+                )
+                return
+            if rows is not None:
+                self._take(rows, is_strict=False)
 
     def statistics(self) -> KeyringStatistics:
         return KeyringStatistics(
@@ -152,7 +178,12 @@ class Keyring:
         version = self._source.read_version()
         if version == self._version:
             return None
-        return _Rows(version, self._source.list_accounts(), self._source.list_keys())
+        return _Rows(
+            version,
+            self._source.list_accounts(),
+            self._source.list_keys(),
+            self._source.list_revoked_identities(),
+        )
 
     def _take(self, rows: _Rows, *, is_strict: bool) -> None:
         accounts: dict[str, LiveAccount] = {}
@@ -176,6 +207,15 @@ class Keyring:
             logger.info("API key is good no longer. api_key_sid=%s", sid)
             for listener in self._listeners:
                 listener(sid)
+        self._take_revoked(rows.revoked)
+
+    def _take_revoked(self, revoked: Sequence[RevokedIdentity]) -> None:
+        known = self._revoked
+        self._revoked = {(one.account_sid, one.identity): one.revoked_at for one in revoked}
+        for identity, revoked_at in self._revoked.items():
+            if known.get(identity) != revoked_at:
+                for listener in self._identity_listeners:
+                    listener(*identity)
 
     def _open(self, sealed: bytes, sid: str, is_strict: bool) -> str | None:
         try:

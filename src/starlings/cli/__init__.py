@@ -15,6 +15,7 @@ from starlings import __version__
 from starlings.app import OperatorError
 from starlings.cli.data import backup, check, restore
 from starlings.cli.history import history
+from starlings.cli.identities import identities
 from starlings.cli.keys import keys
 from starlings.cli.serve import serve
 from starlings.cli.token import token
@@ -35,6 +36,7 @@ app = App(
 app.command(serve)
 app.command(token)
 app.command(keys)
+app.command(identities)
 app.command(check)
 app.command(backup)
 app.command(restore)

@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-__all__ = ["Account", "ApiKey", "CredentialsUnreadable", "is_account_sid", "is_api_key_sid"]
+__all__ = [
+    "Account",
+    "ApiKey",
+    "CredentialsUnreadable",
+    "RevokedIdentity",
+    "is_account_sid",
+    "is_api_key_sid",
+]
 
 _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _API_KEY_SID = re.compile(r"SK[0-9a-fA-F]{32}")
@@ -41,6 +48,18 @@ class ApiKey:
     secret_sealed: bytes = field(repr=False)
     created_at: int
     revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedIdentity:
+    """An identity of an account's tokens of which those issued up to ``revoked_at`` (milliseconds
+    since 1970, UTC) are good no longer. It stays on record: how long such a token might live isn't
+    known.
+    """
+
+    account_sid: str
+    identity: str
+    revoked_at: int
 
 
 def is_account_sid(text: str) -> bool:

@@ -23,6 +23,7 @@ from starlings.core.errors import Reason, Refusal, StarlingsError
 from starlings.node.node import Node
 from starlings.rest.deadlines import Deadline
 from starlings.rest.errors import INTERNAL_FAULT, render_error
+from starlings.rest.identities import Revoker
 from starlings.rest.requests import DEFAULT_BOUNDS, REST_ACTOR, BodyBounds, ClientGone, Request
 from starlings.rest.responses import NO_CONTENT, Header, Response, encode_headers
 from starlings.rest.routes import make_router
@@ -77,13 +78,14 @@ class RestApp:
         public_url: str | None = None,
         is_trusted_proxy: Callable[[str], bool] = lambda address: False,
         body_bounds: BodyBounds = DEFAULT_BOUNDS,
+        revoker: Revoker | None = None,
     ) -> None:
         self._node = node
         self._authenticate = authenticator.authenticate
         self._origin = Origin(public_url, is_trusted_proxy)
         self._most_bytes = body_bounds.most_bytes
         self._body_deadline = Deadline(body_bounds.seconds)
-        self._router = make_router()
+        self._router = make_router(revoker)
         self._monotonic = node.sources.monotonic
         # Ids for logs, no secrets: a seeded generator costs a tenth of the system's.
         self._request_bits = Random(node.sources.random_bits(128)).getrandbits  # noqa: S311

@@ -10,8 +10,10 @@ from starlings.rest import (
     documents,
     explain,
     history,
+    identities,
     items,
     permissions,
+    presence,
     services,
     streams,
 )
@@ -22,9 +24,9 @@ from starlings.rest.router import Router
 __all__ = ["make_router"]
 
 
-def make_router() -> Router:
+def make_router(revoker: identities.Revoker | None = None) -> Router:
     """The documented endpoints, permissions of streams, and of every object the events and the
-    reasons why somebody may do something with it.
+    reasons why somebody may do something with it; with a ``revoker`` the revocation of identities.
     """
     router = Router()
     add = router.add
@@ -33,6 +35,10 @@ def make_router() -> Router:
     add("GET", "/v1/Services/*", services.fetch_service)
     add("POST", "/v1/Services/*", services.update_service)
     add("DELETE", "/v1/Services/*", services.remove_service)
+    add("GET", "/v1/Services/*/Presence", presence.fetch_presence)
+    add("POST", "/v1/Services/*/Presence", presence.update_presence)
+    if revoker is not None:
+        add("POST", "/v1/Identities/*/Revoke", partial(identities.revoke_identity, revoker))
 
     base = "/v1/Services/*/Documents"
     add("POST", base, documents.create_document)

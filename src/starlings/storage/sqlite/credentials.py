@@ -15,7 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from starlings.core.credentials import Account, ApiKey, CredentialsUnreadable
+from starlings.core.credentials import (
+    Account,
+    ApiKey,
+    CredentialsUnreadable,
+    RevokedIdentity,
+)
 
 __all__ = ["CredentialStore"]
 
@@ -121,6 +126,24 @@ class CredentialStore:
                 "UPDATE api_key SET revoked_at = ? WHERE sid = ? AND revoked_at IS NULL", (at, sid)
             ).rowcount
         return changed == 1
+
+    def list_revoked_identities(self) -> list[RevokedIdentity]:
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT account_sid, identity, revoked_at FROM revoked_identity"
+                " ORDER BY revoked_at, account_sid, identity"
+            ).fetchall()
+        return [RevokedIdentity(*row) for row in rows]
+
+    def revoke_identity(self, revoked: RevokedIdentity) -> None:
+        """Refuse an identity's older tokens from now on; of several moments the latest counts."""
+        with self._changing():
+            self._connection.execute(
+                "INSERT INTO revoked_identity (account_sid, identity, revoked_at) VALUES (?, ?, ?)"
+                " ON CONFLICT (account_sid, identity) DO UPDATE"
+                " SET revoked_at = max(revoked_at, excluded.revoked_at)",
+                (revoked.account_sid, revoked.identity, revoked.revoked_at),
+            )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
