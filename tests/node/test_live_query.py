@@ -424,6 +424,14 @@ _changes = st.lists(
 )
 
 
+def test_old_news_heard_after_the_reading_brings_nothing_back() -> None:
+    bench = Bench()
+    bench.live.hear(event(0, "a", blue(1)), json.loads(blue(1)))
+    assert bench.live.load(1, [])  # event 1 had removed it before the reading began
+    bench.live.hear(event(1, "a", None), None)
+    assert bench.keys == []
+
+
 @given(_changes, st.data())
 def test_whenever_it_is_read_and_heard_the_client_has_the_truth_at_the_end(
     wanted: list[_Change], data: st.DataObject

@@ -199,6 +199,8 @@ class LiveQuery:
             return False
         members = {str(item.key): Member(item.data, item.event_id) for item in items}
         for key, heard in self._heard.items():
+            if heard.event_id <= event_id:
+                continue  # old news: the reading began after it
             read = members.get(key)
             if read is not None and read.event_id >= heard.event_id:
                 continue
