@@ -1,0 +1,434 @@
+"""Subscribing: what is replayed, in which pages, and how each entry is confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from starlings.core import commands as c
+from starlings.core.errors import Fault, Reason
+from starlings.core.limits import OFF
+from starlings.core.objects import Kind, ObjectRef
+from starlings.ws import catchup
+from tests.ws.sessions import ADMIN, World, a_world, settle, subscription_body
+
+Events = list[dict[str, Any]]
+
+
+def told(events: Events) -> list[tuple[str, Any]]:
+    """Type and event id, or type and the entries' (SID, status, last event id)."""
+    found: list[tuple[str, Any]] = []
+    for one in events:
+        if "event" in one:
+            found.append((one["event_type"], one["event"].get("id")))
+        else:
+            found += [
+                (one["event_type"], (entry.get("replay_status"), entry.get("last_event_id")))
+                for entry in one["events"]
+            ]
+    return found
+
+
+def completed(last_id: int | None) -> tuple[str, Any]:
+    return ("subscription_established", ("completed", last_id))
+
+
+async def a_map(world: World, items: int) -> tuple[str, ObjectRef]:
+    sid, ref = await world.create(Kind.MAP)
+    for number in range(items):
+        await world.put(ref, f"k{number}")
+    return sid, ref
+
+
+@pytest.mark.parametrize(
+    ("last_id", "replayed"),
+    [(None, []), (2, []), (1, [2]), (0, [1, 2]), (-1, [0, 1, 2]), (-7, [0, 1, 2])],
+)
+async def test_a_replay_begins_behind_the_last_event_that_the_client_has(
+    last_id: int | None, replayed: list[int]
+) -> None:
+    async with a_world() as world:
+        sid, ref = await a_map(world, 3)
+        peer = await world.ready()
+        events = await peer.subscribe((sid, "map", last_id))
+        assert told(events) == [*(("map_item_added", one) for one in replayed), completed(2)]
+        await world.put(ref, "live")
+        assert told(peer.take_events()) == [("map_item_added", 3)]
+
+
+async def test_a_new_collection_is_confirmed_at_minus_one() -> None:
+    async with a_world() as world:
+        sid, _ = await a_map(world, 0)
+        peer = await world.ready()
+        assert told(await peer.subscribe((sid, "map", -1))) == [completed(-1)]
+
+
+@pytest.mark.parametrize("last_id", [3, 10**6, 2**70])
+async def test_an_event_id_of_another_history_fails_with_404(last_id: int) -> None:
+    async with a_world() as world:
+        sid, _ = await a_map(world, 3)
+        peer = await world.ready()
+        (failed,) = await peer.subscribe((sid, "map", last_id))
+        assert failed["event_type"] == "subscription_failed"
+        assert failed["events"][0]["error"]["status"] == 404
+        assert failed["events"][0]["error"]["code"] == 54200
+
+
+async def test_a_document_is_replayed_as_its_present_state() -> None:
+    async with a_world() as world:
+        sid, ref = await world.create(Kind.DOCUMENT, data=b'{"n":0}')
+        for number in (1, 2, 3):
+            data = b'{"n":%d}' % number
+            await world.node.execute(c.UpdateDocument(ref, data, None, None, ADMIN))
+        await settle()
+        peer = await world.ready()
+        events = await peer.subscribe((sid, "document", 1))
+        assert told(events) == [("document_updated", 3), completed(3)]
+        assert events[0]["event"]["document_data"] == {"n": 3}
+
+
+async def test_a_stream_has_nothing_to_replay() -> None:
+    async with a_world() as world:
+        sid, ref = await world.create(Kind.STREAM)
+        await world.node.publish_message(ref, b"{}", ADMIN)
+        peer = await world.ready()
+        assert told(await peer.subscribe((sid, "stream", None))) == [completed(None)]
+
+
+async def test_replayed_events_carry_the_correlation_id_and_live_ones_none() -> None:
+    number = 1_795_389_771_254
+    async with a_world() as world:
+        sid, ref = await a_map(world, 1)
+        peer = await world.ready()
+        events = await peer.subscribe((sid, "map", -1), number=number)
+        assert [one["correlation_id"] for one in events] == [number, number]
+        await world.put(ref, "live")
+        assert "correlation_id" not in peer.take_events()[0]
+
+
+@pytest.mark.parametrize("number", [1, 2**53, 1.5])
+async def test_the_correlation_id_stays_the_same_number(number: float) -> None:
+    async with a_world() as world:
+        sid, _ = await a_map(world, 0)
+        peer = await world.ready()
+        (confirmed,) = await peer.subscribe((sid, "map", -1), number=number)
+        assert confirmed["correlation_id"] == number
+        assert type(confirmed["correlation_id"]) is type(number)
+
+
+async def test_a_long_replay_is_paged_and_begins_again_where_it_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catchup, "PAGE_EVENTS", 3)
+    async with a_world() as world:
+        sid, _ = await a_map(world, 7)
+        peer = await world.ready()
+        seen: list[int] = []
+        last_id, status = -1, "interrupted"
+        for _ in range(3):
+            assert status == "interrupted"
+            *events, (_, (status, confirmed_id)) = told(await peer.subscribe((sid, "map", last_id)))
+            assert 1 <= len(events) <= 3
+            seen += [event_id for _, event_id in events]
+            last_id = seen[-1]
+            assert confirmed_id == last_id
+            listeners = world.face.hub.statistics().listeners
+            assert listeners == (0 if status == "interrupted" else 1)
+        assert (seen, status) == (list(range(7)), "completed")
+
+
+@pytest.mark.parametrize("is_trimmed", [False, True])
+async def test_a_page_ends_when_it_has_too_many_bytes(
+    monkeypatch: pytest.MonkeyPatch, is_trimmed: bool
+) -> None:
+    monkeypatch.setattr(catchup, "PAGE_BYTES", 1000)
+    async with a_world() as world:
+        sid, ref = await a_map(world, 0)
+        for key in "abc":
+            await world.put(ref, key, b'{"x":"%s"}' % (b"x" * 1200))
+        if is_trimmed:
+            await world.store.trim_log(world.clock_ms + 1, 0, 1000)
+        peer = await world.ready()
+        assert told(await peer.subscribe((sid, "map", -1))) == [
+            ("map_item_added", 0),
+            ("subscription_established", ("interrupted", 0)),
+        ]
+
+
+async def test_without_the_log_the_present_state_and_the_removals_are_sent() -> None:
+    async with a_world() as world:
+        sid, ref = await a_map(world, 3)
+        await world.put(ref, "k0")
+        await world.node.execute(c.RemoveItem(ref, "k1", None, ADMIN))
+        await settle()
+        await world.store.trim_log(world.clock_ms + 1, 0, 1000)
+        peer = await world.ready()
+        assert told(await peer.subscribe((sid, "map", 0))) == [
+            ("map_item_added", 2),
+            ("map_item_updated", 3),
+            ("map_item_removed", 4),
+            completed(4),
+        ]
+
+
+async def test_a_page_of_nothing_but_expired_items_still_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catchup, "PAGE_EVENTS", 2)
+    async with a_world() as world:
+        sid, ref = await a_map(world, 0)
+        for key in "abc":
+            await world.node.execute(c.PutMapItem(ref, key, b"{}", 1, None, ADMIN))
+        world.clock_ms += 5_000
+        await world.put(ref, "d")
+        await world.store.trim_log(world.clock_ms + 1, 0, 1000)
+        peer = await world.ready()
+        *events, _ = told(await peer.subscribe((sid, "map", -1)))
+        assert [event_id for _, event_id in events] == [0, 1]
+
+
+async def test_what_happens_during_a_replay_comes_behind_its_confirmation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_world() as world:
+        sid, ref = await a_map(world, 2)
+        peer = await world.ready()
+        original = world.store.replay
+
+        async def replay(*arguments: Any) -> Any:
+            events = await original(*arguments)
+            await world.put(ref, "meanwhile")
+            return events
+
+        monkeypatch.setattr(world.store, "replay", replay)
+        events = await peer.subscribe((sid, "map", 0))
+        await settle()
+        assert told(events + peer.take_events()) == [
+            ("map_item_added", 1),
+            completed(1),
+            ("map_item_added", 2),
+        ]
+
+
+async def test_confirmations_are_gathered_and_failures_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_world(replace(OFF, subscriptions=3)) as world:
+        sids = [(await a_map(world, 0))[0] for _ in range(4)]
+        peer = await world.ready()
+        gone = "MP" + "0" * 32
+        events = await peer.subscribe(
+            *((sid, "map", -1) for sid in sids),
+            (gone, "map", -1),
+            ("nonsense", "document", 0),
+            (sids[0], "list", -1),
+            (sids[0], "planet", -1),
+        )
+        failed, established = events
+        assert [one["object_sid"] for one in established["events"]] == sids[:3]
+        errors = [
+            (one["object_sid"], one["error"]["status"], one["error"]["code"])
+            for one in failed["events"]
+        ]
+        assert errors[:3] == [(sids[3], 429, 54419), (gone, 429, 54419), ("nonsense", 404, 54100)]
+        assert len(errors) == 5
+
+
+async def test_what_does_not_exist_fails_with_the_code_of_its_kind() -> None:
+    codes = {"document": 54100, "list": 54150, "map": 54200, "stream": 54250}
+    prefixes = {"document": "ET", "list": "ES", "map": "MP", "stream": "TO"}
+    async with a_world() as world:
+        peer = await world.ready()
+        (failed,) = await peer.subscribe(
+            *((prefixes[kind] + "0" * 32, kind, None) for kind in codes)
+        )
+        assert [one["error"]["code"] for one in failed["events"]] == list(codes.values())
+
+
+async def test_what_may_not_be_read_fails_with_403() -> None:
+    async with a_world() as world:
+        await world.node.execute(
+            c.UpdateService(world.service.oid, c.ServiceSettings(has_acl=True), ADMIN)
+        )
+        sid, _ = await a_map(world, 1)
+        peer = await world.ready()
+        (failed,) = await peer.subscribe((sid, "map", -1))
+        assert failed["events"][0]["error"]["status"] == 403
+        assert world.face.hub.statistics().listeners == 0
+
+
+@pytest.mark.parametrize("entries", [49, 50, 51, 120])
+async def test_many_confirmations_go_out_in_few_notifications(entries: int) -> None:
+    async with a_world() as world:
+        sids = [(await a_map(world, 0))[0] for _ in range(entries)]
+        peer = await world.ready()
+        await peer.ask(
+            "POST", "/v4/Subscriptions", subscription_body(*((sid, "map", -1) for sid in sids))
+        )
+        for _ in range(20):
+            await settle()
+        events = peer.take_events()
+        assert [one["object_sid"] for event in events for one in event["events"]] == sids
+        assert len(events) == -(-entries // catchup.CONFIRM_ENTRIES)
+
+
+async def test_a_cancel_is_confirmed_also_for_what_was_never_subscribed_to() -> None:
+    async with a_world() as world:
+        sid, ref = await a_map(world, 0)
+        unknown = "MP" + "0" * 32
+        peer = await world.ready()
+        await peer.subscribe((sid, "map", -1))
+        (canceled,) = await peer.subscribe(
+            (sid, "map", None), (unknown, "map", None), action="cancel"
+        )
+        assert canceled["event_type"] == "subscription_canceled"
+        assert [one["object_sid"] for one in canceled["events"]] == [sid, unknown]
+        await world.put(ref, "k")
+        assert peer.take_events() == []
+        assert world.face.hub.statistics().listeners == 0
+
+
+async def test_a_cancel_comes_behind_the_request_to_subscribe_before_it() -> None:
+    async with a_world() as world:
+        sid, ref = await a_map(world, 0)
+        peer = await world.ready()
+        for action in ("establish", "cancel"):
+            body = subscription_body((sid, "map", -1), action=action)
+            peer.ask_nowait("POST", "/v4/Subscriptions", body)
+        await settle()
+        assert [one["event_type"] for one in peer.take_events()] == [
+            "subscription_established",
+            "subscription_canceled",
+        ]
+        await world.put(ref, "k")
+        assert peer.take_events() == []
+
+
+async def test_to_subscribe_twice_is_to_hear_once() -> None:
+    async with a_world() as world:
+        sid, ref = await a_map(world, 1)
+        peer = await world.ready()
+        await peer.subscribe((sid, "map", -1))
+        assert told(await peer.subscribe((sid, "map", -1))) == [("map_item_added", 0), completed(0)]
+        await world.put(ref, "live")
+        assert told(peer.take_events()) == [("map_item_added", 1)]
+
+
+async def test_a_passing_fault_leaves_the_entry_unconfirmed_and_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_world() as world:
+        bad, _ = await a_map(world, 1)
+        good, _ = await a_map(world, 1)
+        peer = await world.ready()
+        original = world.store.replay
+        faults = [Fault(Reason.UNAVAILABLE)]
+
+        async def replay(*arguments: Any) -> Any:
+            if faults:
+                raise faults.pop()
+            return await original(*arguments)
+
+        monkeypatch.setattr(world.store, "replay", replay)
+        events = await peer.subscribe((bad, "map", -1), (good, "map", -1))
+        assert told(events) == [("map_item_added", 0), completed(0)]
+        assert events[1]["events"][0]["object_sid"] == good
+        assert told(await peer.subscribe((bad, "map", -1))) == [("map_item_added", 0), completed(0)]
+
+
+async def test_lost_news_are_repaired_from_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catchup, "PAGE_EVENTS", 2)
+    monkeypatch.setattr(catchup, "REPAIR_PAUSE_SECONDS", 0.0)
+    async with a_world() as world:
+        sid, ref = await a_map(world, 1)
+        document, document_ref = await world.create(Kind.DOCUMENT)
+        peer = await world.ready()
+        await peer.subscribe((sid, "map", 0), (document, "document", 0))
+        publish = world.face.hub.publish
+        world.store._listeners.remove(publish)
+        for key in "abcde":
+            await world.put(ref, key)
+        await world.node.execute(c.UpdateDocument(document_ref, b"{}", None, None, ADMIN))
+        await settle()
+        world.store.listen(publish)
+        original = world.store.replay
+        faults = [Fault(Reason.UNAVAILABLE)]
+
+        async def replay(*arguments: Any) -> Any:
+            if faults:
+                raise faults.pop()
+            return await original(*arguments)
+
+        monkeypatch.setattr(world.store, "replay", replay)
+        await world.put(ref, "f")
+        await settle()
+        assert told(peer.take_events()) == [("map_item_added", one) for one in range(1, 7)]
+        await world.node.execute(c.UpdateDocument(document_ref, b"{}", None, None, ADMIN))
+        await settle()
+        assert told(peer.take_events()) == [("document_updated", 2)]
+        await world.put(ref, "g")
+        assert told(peer.take_events()) == [("map_item_added", 7)]
+
+
+async def test_a_removal_while_a_repair_is_under_way_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("starlings.node.subscription.MOST_HELD", 2)
+    async with a_world() as world:
+        sid, ref = await a_map(world, 1)
+        peer = await world.ready()
+        original = world.store.replay
+
+        async def replay(*arguments: Any) -> Any:
+            monkeypatch.setattr(world.store, "replay", original)
+            events = await original(*arguments)
+            for key in "abcd":
+                await world.put(ref, key)
+            await world.node.execute(c.RemoveObject(ref, None, ADMIN))
+            await settle()
+            return events
+
+        monkeypatch.setattr(world.store, "replay", replay)
+        assert await peer.subscribe((sid, "map", -1)) == []
+        for _ in range(10):
+            await settle()
+        events = told(peer.take_events())
+        assert events[-1] == ("map_removed", None)
+        assert world.face.hub.statistics().listeners == 0
+
+
+async def test_nothing_is_sent_to_a_connection_without_room() -> None:
+    async with a_world() as world:
+        sid, _ = await a_map(world, 2)
+        peer = await world.ready()
+        peer.connection.queued_bytes = 10_000_000
+        assert await peer.subscribe((sid, "map", -1)) == []
+        peer.connection.queued_bytes = 0
+        peer.session.on_drained()
+        await settle()
+        assert told(peer.take_events())[-1] == completed(1)
+
+
+async def test_a_session_that_ends_while_it_waits_for_room_waits_no_longer() -> None:
+    async with a_world() as world:
+        sid, _ = await a_map(world, 2)
+        peer = await world.ready()
+        peer.connection.queued_bytes = 10_000_000
+        await peer.subscribe((sid, "map", -1))
+        peer.lose()
+        await settle()
+        assert not world.face._tasks
+        assert world.face.hub.statistics().listeners == 0
+
+
+async def test_what_the_kernel_takes_at_once_is_not_waited_for() -> None:
+    async with a_world() as world:
+        sid, _ = await a_map(world, 2)
+        peer = await world.ready()
+        connection = peer.connection
+        connection.queued_bytes = 10_000_000
+        connection.flush = lambda: setattr(connection, "queued_bytes", 0)  # type: ignore[method-assign]
+        assert told(await asyncio.wait_for(peer.subscribe((sid, "map", -1)), 5))[-1] == completed(1)
