@@ -1,0 +1,95 @@
+"""What all sessions share: who is there, revocation, removal of a service, drain."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from starlings.core import commands as c
+from starlings.core.objects import Kind
+from starlings.wire.messages import ServerClose
+from tests.ws.sessions import ACCOUNT_SID, ADMIN, Token, a_world, settle
+
+
+async def test_sessions_are_counted_while_they_last() -> None:
+    async with a_world() as world:
+        peers = [await world.ready() for _ in range(3)]
+        assert world.face.statistics()[:2] == (3, 3)
+        peers[0].lose()
+        peers[0].lose()
+        assert world.face.statistics()[:2] == (2, 3)
+        assert sum(world.face.statistics().ended.values()) == 1
+
+
+async def test_a_revoked_key_ends_its_sessions_only() -> None:
+    async with a_world() as world:
+        world.tokens["other"] = Token("alice", key_sid="SK2")
+        mine, other = await world.ready(), await world.ready("other")
+        world.face.revoke_key("SK1")
+        assert (mine.is_closed, other.is_closed) == (True, False)
+        assert mine.take() == []
+
+
+async def test_a_revoked_identity_loses_all_its_sessions() -> None:
+    async with a_world() as world:
+        alices = [await world.ready("alice") for _ in range(2)]
+        bob = await world.ready("bob")
+        assert world.face.revoke_identity(ACCOUNT_SID, "alice") == 2
+        assert [peer.is_closed for peer in (*alices, bob)] == [True, True, False]
+        assert world.face.revoke_identity("AC" + "9" * 32, "bob") == 0
+
+
+async def test_a_removed_service_ends_its_sessions() -> None:
+    async with a_world() as world:
+        other = await world.node.create_service(ACCOUNT_SID, c.ServiceSettings(), ADMIN, None)
+        world.tokens["t"] = Token("alice", service=other.sid)
+        here, there = await world.ready(), await world.ready("t")
+        await world.node.execute(c.RemoveService(other.oid, ADMIN))
+        await settle()
+        assert (here.is_closed, there.is_closed) == (False, True)
+
+
+async def test_drain_spreads_those_who_come_back_and_drops_strangers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_world() as world:
+        peers = [await world.ready() for _ in range(4)]
+        stranger = world.connect()
+        draining = asyncio.ensure_future(world.face.drain(10.0))
+        await settle()
+        delays = []
+        for peer in peers:
+            (close,) = peer.take()
+            assert isinstance(close, ServerClose)
+            assert close.status.code == 308
+            delays.append(close.payload)
+            peer.acknowledge(close)
+        assert len(set(delays)) == 4
+        await draining
+        assert stranger.is_closed
+        assert world.face.statistics().sessions == 0
+
+
+async def test_close_waits_for_the_work_of_sessions() -> None:
+    async with a_world() as world:
+        sid, _ = await world.create(Kind.MAP)
+        peer = await world.ready()
+        peer.ask_nowait("GET", f"/v3/Maps/{sid}")
+        await world.face.close()
+        assert len(peer.take()) == 1
+
+
+async def test_one_session_that_fails_leaves_the_others_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with a_world() as world:
+
+        async def fail() -> None:
+            raise ZeroDivisionError
+
+        peer = await world.ready()
+        world.face.spawn(fail())
+        await settle()
+        assert "Work of a session failed" in caplog.text
+        assert (await peer.ask("GET", "/v3/Configuration")).status == 200
