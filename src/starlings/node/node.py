@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from starlings.core import commands as c
 from starlings.core import sids
@@ -66,6 +66,16 @@ class Message(NamedTuple):
 MessageListener = Callable[[Message], None]
 
 
+class Guard(Protocol):
+    """Stands in front of the objects that the server keeps itself."""
+
+    def check_creation(self, kind: Kind, unique_name: str | None) -> None:
+        """Raises Refusal: the name is the server's own."""
+
+    def find_answer(self, command: c.Command) -> Awaitable[Outcome] | None:
+        """What answers a command instead of the store; None: the store does. Raises Refusal."""
+
+
 class Page(list[_T]):
     """One page of a listing, in the order asked for, and whether there is more on either side."""
 
@@ -92,6 +102,7 @@ class Node:
         """Of messages published while the store could not write."""
         self.limits = limits
         self.sources = sources
+        self.guard: Guard | None = None
         self._throttle = Throttle(sources.monotonic)
         self._services: dict[int, Service] = {}
         self._default_service: Service | None = None
@@ -217,7 +228,28 @@ class Node:
                 rate * self.limits.rates.burst_seconds,
                 lambda: f"Rate limit exceeded for create-{kind.word}-{service.sid}",
             )
+        if self.guard is not None:
+            self.guard.check_creation(kind, unique_name)
+        return await self._create_object(service, kind, unique_name, data, ttl, actor, request_id)
 
+    async def create_own_object(
+        self, service: Service, kind: Kind, unique_name: str, data: bytes | None
+    ) -> ObjectOutcome:
+        """Create an object that the server keeps itself. Raises Refusal NAME_TAKEN."""
+        return await self._create_object(
+            service, kind, unique_name, data, None, Actor(SYSTEM), None
+        )
+
+    async def _create_object(
+        self,
+        service: Service,
+        kind: Kind,
+        unique_name: str | None,
+        data: bytes | None,
+        ttl: int | None,
+        actor: Actor,
+        request_id: str | None,
+    ) -> ObjectOutcome:
         def command() -> c.CreateObject:
             if unique_name is None:
                 bucket = self.sources.random_bits(12)
@@ -255,6 +287,10 @@ class Node:
         """
         if self.limits.rates.writes is not None or self.limits.rates.permissions is not None:
             await self._take_write(command)
+        if self.guard is not None:
+            answer = self.guard.find_answer(command)
+            if answer is not None:
+                return await answer
         return await self.store.execute(command)
 
     async def execute_on_object(self, command: c.Command) -> ObjectOutcome:

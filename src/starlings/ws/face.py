@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from starlings.core.errors import Reason, Refusal
 from starlings.node.hub import Hub
 from starlings.node.node import Node
+from starlings.node.presence_keeper import PresenceKeeper
 from starlings.node.queries import Queries, QueryBounds
 from starlings.node.reachability import Reachability
 from starlings.node.repeats import Repeats
@@ -47,6 +48,7 @@ class SyncFace:
         endpoint_secret: Signs continuation tokens; of this installation.
         base: ``scheme://host`` in front of the URLs in bodies and events; only a label.
         reachability: Is told of sessions that begin and end.
+        presence: Is told the same.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class SyncFace:
         timing: Timing | None = None,
         query_bounds: QueryBounds | None = None,
         reachability: Reachability | None = None,
+        presence: PresenceKeeper | None = None,
     ) -> None:
         self.node = node
         self._reachability = reachability
+        self._presence = presence
         self.verify = verify
         self.base = base
         self.timing = timing or Timing()
@@ -97,6 +101,8 @@ class SyncFace:
             self._ended[reason] += 1
             if self._reachability is not None and session.caller is not None:
                 self._reachability.disconnected(session, session.caller.service)
+            if self._presence is not None and session.caller is not None:
+                self._presence.disconnected(session, session.caller.service)
             identity = "-" if session.token is None else session.token.identity
             seconds, counted = session.summary()
             logger.info(
@@ -115,6 +121,15 @@ class SyncFace:
             caller = session.caller
             self._reachability.connected(
                 session, caller.service, caller.actor.identity, session.endpoint
+            )
+        if self._presence is not None:
+            caller = session.caller
+            self._presence.connected(
+                session,
+                caller.service,
+                caller.actor.identity,
+                session.client_endpoint,
+                session.endpoint,
             )
         logger.info(
             "A session began service=%s identity=%r endpoint=%s",

@@ -103,6 +103,7 @@ class SyncSession(SubscriptionOwner):
         "_tokens",
         "_tokens_at",
         "caller",
+        "client_endpoint",
         "endpoint",
         "token",
     )
@@ -112,6 +113,7 @@ class SyncSession(SubscriptionOwner):
         self.token: Token | None = None
         self.caller: Caller | None = None
         self.endpoint = ""
+        self.client_endpoint = ""
         self._catch_up: CatchUp | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
@@ -337,6 +339,8 @@ class SyncSession(SubscriptionOwner):
             ),
             storage_id=face.endpoints.storage_id(owner),
         )
+        # Of the client: the same when it comes back by another connection.
+        self.client_endpoint = accepted.continuation_token.partition(".")[0]
         self._handle(accepted)
         if self._protocol.is_ready:
             face.on_ready(self)

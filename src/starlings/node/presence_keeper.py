@@ -1,0 +1,345 @@
+"""Presence and on-disconnect actions of all services: who is connected, which services want to
+know, and the loop that writes it down. One per node.
+
+The keeper stands in front of the node's writes as its guard: commands that aim at a Map which the
+server keeps are answered here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import NamedTuple
+
+from starlings.core import commands as c
+from starlings.core.errors import Reason, Refusal
+from starlings.core.objects import SYSTEM, Actor, Kind, ObjectRef, Service, SyncObject
+from starlings.core.rules import check_name
+from starlings.core.state import Outcome
+from starlings.node.node import Node
+from starlings.node.presence_room import PresenceRoom, deny
+from starlings.node.presence_settings import (
+    SETTINGS_NAME,
+    Place,
+    PresenceSettings,
+    decode_settings,
+    encode_settings,
+)
+from starlings.node.reachability import RETURN_SECONDS
+from starlings.storage.store import Batch
+from starlings.storage.store import Place as StorePlace
+
+__all__ = ["SHORT_WINDOW_SECONDS", "PresenceKeeper", "PresenceStatistics", "window_of"]
+
+logger = logging.getLogger("starlings.node")
+
+SHORT_WINDOW_SECONDS = 2.0
+"""The window of services without reachability debouncing."""
+_TICK_SECONDS = 0.05
+_PAUSE_SECONDS = 1.0
+_PAGE = 500
+_SERVER = Actor(SYSTEM)
+_AIMED = (
+    c.PutMapItem,
+    c.AddMapItem,
+    c.UpdateItem,
+    c.RemoveItem,
+    c.UpdateDocument,
+    c.RemoveObject,
+    c.SetObjectTtl,
+)
+"""Commands that could change what the server keeps."""
+
+
+def window_of(service: Service) -> float:
+    """How long, in seconds, whoever goes still counts as there."""
+    return service.debouncing_window_ms / 1000 if service.has_debouncing else SHORT_WINDOW_SECONDS
+
+
+class PresenceStatistics(NamedTuple):
+    """``services`` have presence now; the rest counts since the start."""
+
+    services: int
+    written: int
+    performed: int
+
+
+class _Connection(NamedTuple):
+    service_oid: int
+    identity: str
+    endpoint: str
+    name: str
+    """The endpoint by which events name the connection."""
+
+
+class PresenceKeeper:
+    """Belongs to the event loop."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._rooms: dict[int, PresenceRoom] = {}
+        self._connections: dict[object, _Connection] = {}
+        self._endpoints: dict[str, str] = {}
+        self._wake = asyncio.Event()
+        self._configuring = asyncio.Lock()
+        self._written = self._performed = 0
+        """Of rooms that are no more."""
+        node.guard = self
+        node.store.listen(self._forget_removed_services)
+
+    # From the socket face
+
+    def connected(
+        self, connection: object, service: Service, identity: str, endpoint: str, name: str
+    ) -> None:
+        """A session began. ``connection`` stands for it until ``disconnected``.
+
+        Args:
+            endpoint: The client: the same when it comes back by another connection.
+            name: What events call this connection.
+        """
+        self._connections[connection] = _Connection(service.oid, identity, endpoint, name)
+        self._endpoints[name] = endpoint
+        room = self._rooms.get(service.oid)
+        if room is not None:
+            room.connect(identity, endpoint)
+            self._wake.set()
+
+    def disconnected(self, connection: object, service: Service) -> None:
+        """A session ended; nothing happens if it had not begun."""
+        one = self._connections.pop(connection, None)
+        if one is None:
+            return
+        del self._endpoints[one.name]
+        room = self._rooms.get(one.service_oid)
+        if room is not None:
+            room.disconnect(one.identity, one.endpoint, window_of(service))
+            self._wake.set()
+
+    # From REST
+
+    def settings_of(self, service: Service) -> PresenceSettings:
+        room = self._rooms.get(service.oid)
+        return PresenceSettings() if room is None else room.settings
+
+    async def configure(
+        self, service: Service, presence: str | None, on_disconnect: str | None
+    ) -> PresenceSettings:
+        """Give a service the Maps of these unique names; None: no such Map. One that it no longer
+        has is removed, with all that is in it.
+
+        A crash on the way leaves the settings as they were, or (nobody was told so) as asked for.
+
+        Raises:
+            Refusal: BAD_NAME, BAD_PARAMETER (the names are the same), NAME_TAKEN.
+        """
+        for name in (presence, on_disconnect):
+            if name is not None:
+                check_name(name, self._node.limits)
+        if presence is not None and presence == on_disconnect:
+            raise Refusal(Reason.BAD_PARAMETER, "The two Maps need different names")
+        async with self._configuring:
+            before = self.settings_of(service)
+            settings = PresenceSettings(
+                await self._take_place(service, before.presence, presence),
+                await self._take_place(service, before.on_disconnect, on_disconnect),
+            )
+            if settings != before:
+                for place in before.places:
+                    if place not in settings.places:
+                        await self._remove(place.ref(service.oid))
+                self._open(service, settings, await self._save(service, settings))
+            return settings
+
+    # At the start
+
+    async def restore(self) -> None:
+        """Take up the settings and what the former run left. Before the first connection."""
+        start: StorePlace | None = None
+        while True:
+            services = await self._node.store.list_services(start, False, _PAGE)
+            for service in services:
+                await self._restore_service(service)
+            if len(services) < _PAGE:
+                return
+            start = (services[-1].created_at, services[-1].oid)
+
+    async def _restore_service(self, service: Service) -> None:
+        document = await self._find(service, Kind.DOCUMENT, SETTINGS_NAME)
+        if document is None:
+            return
+        settings = decode_settings(document.data)
+        if settings is None:
+            logger.error("The settings of presence can't be read service=%s", service.sid)
+            return
+        kept = PresenceSettings(
+            await self._keep_place(service, settings.presence),
+            await self._keep_place(service, settings.on_disconnect),
+        )
+        if kept != settings:
+            await self._save(service, kept)
+        room = PresenceRoom(self._node, service.oid, kept, document.sid)
+        self._rooms[service.oid] = room
+        await room.restore(max(window_of(service), RETURN_SECONDS))
+
+    async def _keep_place(self, service: Service, place: Place | None) -> Place | None:
+        """A crash came between the removal of a Map and the change of the settings: then anew."""
+        if place is None:
+            return None
+        found = await self._find(service, Kind.MAP, place.unique_name)
+        if found is not None and found.sid == place.sid:
+            return place
+        return await self._take_place(service, None, place.unique_name)
+
+    # The loop
+
+    async def run(self) -> None:
+        """Write until cancelled. What isn't written by then is found out at the next start."""
+        while True:
+            await self._wait()
+            is_well = True
+            for room in list(self._rooms.values()):
+                is_well &= await room.work()
+            await asyncio.sleep(_TICK_SECONDS if is_well else _PAUSE_SECONDS)
+
+    async def _wait(self) -> None:
+        if any(room.has_work for room in self._rooms.values()):
+            return
+        deadlines = [room.next_deadline for room in self._rooms.values()]
+        next_deadline = min((one for one in deadlines if one is not None), default=None)
+        seconds = None
+        if next_deadline is not None:
+            seconds = max(0.0, next_deadline - self._node.sources.monotonic())
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def statistics(self) -> PresenceStatistics:
+        rooms = self._rooms.values()
+        return PresenceStatistics(
+            len(rooms),
+            self._written + sum(room.written for room in rooms),
+            self._performed + sum(room.performed for room in rooms),
+        )
+
+    # The node's guard
+
+    def check_creation(self, kind: Kind, unique_name: str | None) -> None:
+        """Raises Refusal BAD_NAME: the name is the server's own."""
+        if kind is Kind.DOCUMENT and unique_name == SETTINGS_NAME:
+            raise Refusal(Reason.BAD_NAME, f"Invalid unique name: {SETTINGS_NAME} is reserved")
+
+    def find_answer(self, command: c.Command) -> Awaitable[Outcome] | None:
+        """What answers a command that aims at something the server keeps; None for all others.
+
+        Raises:
+            Refusal: ACCESS_DENIED: only the server itself may do that.
+        """
+        if not isinstance(command, _AIMED):
+            return None
+        room = self._rooms.get(command.ref.service_oid)
+        if room is None:
+            return None
+        if command.ref.kind is Kind.DOCUMENT:
+            if command.ref.name in (SETTINGS_NAME, room.settings_sid):
+                deny("the server keeps this Document; REST changes it by /Presence")
+            return None
+        place = room.place_of(command.ref)
+        if place is None:
+            return None
+        is_presence = place == room.settings.presence
+        match command:
+            case c.PutMapItem() | c.AddMapItem() | c.UpdateItem():
+                if is_presence:
+                    return room.publish(command)
+                return room.register(command, self._endpoints.get(command.actor.endpoint or ""))
+            case c.RemoveItem() if not is_presence:
+                return room.unregister(command)
+            case _:
+                deny("the server keeps this Map; REST switches it off by /Presence")
+
+    # Within
+
+    def _open(self, service: Service, settings: PresenceSettings, settings_sid: str) -> None:
+        """Let the settings count from now on; who is connected is in the new Maps at once."""
+        before = self._rooms.get(service.oid)
+        self._drop(service.oid)
+        if not settings.places:
+            return
+        room = PresenceRoom(self._node, service.oid, settings, settings_sid)
+        is_new_presence = is_new_register = True
+        if before is not None and before.settings.presence == settings.presence:
+            room.presence = before.presence
+            is_new_presence = False
+        if before is not None and before.settings.on_disconnect == settings.on_disconnect:
+            room.on_disconnect = before.on_disconnect
+            is_new_register = False
+        self._rooms[service.oid] = room
+        for one in self._connections.values():
+            if one.service_oid == service.oid:
+                room.connect(
+                    one.identity,
+                    one.endpoint,
+                    to_presence=is_new_presence,
+                    to_register=is_new_register,
+                )
+        self._wake.set()
+
+    def _drop(self, service_oid: int) -> None:
+        room = self._rooms.pop(service_oid, None)
+        if room is not None:
+            self._written += room.written
+            self._performed += room.performed
+
+    def _forget_removed_services(self, batch: Batch) -> None:
+        for oid, service in batch.services:
+            if service is None:
+                self._drop(oid)
+
+    async def _take_place(
+        self, service: Service, before: Place | None, name: str | None
+    ) -> Place | None:
+        """The Map of this name: the one that serves already, else a new one. One that is empty and
+        not a client's is taken over: a crash may have left it.
+        """
+        if name is None or (before is not None and before.unique_name == name):
+            return None if name is None else before
+        found = await self._find(service, Kind.MAP, name)
+        if found is None:
+            outcome = await self._node.create_own_object(service, Kind.MAP, name, None)
+            found = outcome.object
+        elif (
+            found.item_count
+            or found.created_by != SYSTEM
+            or any(place.sid == found.sid for place in self.settings_of(service).places)
+        ):
+            raise Refusal(Reason.NAME_TAKEN)
+        return Place(name, found.sid)
+
+    async def _save(self, service: Service, settings: PresenceSettings) -> str:
+        """Make the settings durable; the SID of their Document."""
+        ref = ObjectRef(service.oid, Kind.DOCUMENT, SETTINGS_NAME)
+        if not settings.places:
+            await self._remove(ref)
+            return ""
+        data = encode_settings(settings)
+        found = await self._find(service, Kind.DOCUMENT, SETTINGS_NAME)
+        if found is None:
+            return (
+                await self._node.create_own_object(service, Kind.DOCUMENT, SETTINGS_NAME, data)
+            ).object.sid
+        await self._node.store.execute(c.UpdateDocument(ref, data, None, None, _SERVER))
+        return found.sid
+
+    async def _remove(self, ref: ObjectRef) -> None:
+        try:
+            await self._node.store.execute(c.RemoveObject(ref, None, _SERVER))
+        except Refusal as refusal:
+            logger.debug("Nothing to remove name=%s error=%s", ref.name, refusal)
+
+    async def _find(self, service: Service, kind: Kind, name: str) -> SyncObject | None:
+        return await self._node.store.find_object_named(service.oid, kind, name)
