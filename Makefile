@@ -21,7 +21,7 @@ LINTED := $(wildcard src tests bench examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve test check format nightly chromium lock clean
+.PHONY: help setup serve test check format nightly bench chromium lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ format: $(DEV_STAMP) ## Format the code and mend what the linter can mend
 nightly: setup chromium ## The whole suite and the long tests, the simulation with SEEDS=1000 seeds
 	STARLINGS_SEEDS=$(SEEDS) $(BIN)/pytest -n 2 -m "nightly or not nightly" --timeout 7200 \
 		--hypothesis-profile nightly $(ARGS)
+
+bench: setup ## Measure the store and REST beside raw SQLite and a bare server; below two minutes
+	-$(BIN)/python bench/store.py
+	$(BIN)/python bench/rest.py
 
 chromium: ## Install the browser for the browser tests (Debian; as root or with sudo)
 	@.ci/install-chromium
