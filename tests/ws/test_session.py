@@ -96,7 +96,8 @@ async def test_a_token_for_a_service_that_is_not_there_is_refused(service: str) 
 
 async def test_a_token_for_a_service_of_another_account_is_refused() -> None:
     async with a_world() as world:
-        world.tokens["t"] = Token("alice", account_sid="AC" + "1" * 32)
+        stranger = "AC" + "1" * 32
+        world.tokens["t"] = Token("alice", account_sid=stranger, service=world.service.sid)
         assert (await world.connect().init("t")).status.code == 403
 
 
