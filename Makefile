@@ -49,7 +49,7 @@ nightly: setup chromium ## The whole suite and the long tests, the simulation wi
 
 bench: setup ## Measure the store and REST beside raw SQLite and a bare server; below two minutes
 	-$(BIN)/python bench/store.py
-	$(BIN)/python bench/rest.py
+	-$(BIN)/python bench/rest.py
 
 chromium: ## Install the browser for the browser tests (Debian; as root or with sudo)
 	@.ci/install-chromium
