@@ -51,13 +51,17 @@ class Desk:
     _numbers: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
 
     async def create_service(
-        self, settings: c.ServiceSettings | None = None, *, unique_name: str | None = None
+        self,
+        settings: c.ServiceSettings | None = None,
+        *,
+        unique_name: str | None = None,
+        account_sid: str = ACCOUNT_SID,
     ) -> Service:
         oid = self.mint_oid()
         command = c.CreateService(
             oid,
             sids.format_sid(sids.SERVICE, oid, 7),
-            ACCOUNT_SID,
+            account_sid,
             unique_name,
             settings or c.ServiceSettings(),
             ADMIN,

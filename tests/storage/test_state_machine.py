@@ -257,7 +257,7 @@ class Stores(RuleBasedStateMachine):
         assert heard[0] == heard[1]
 
     async def _show(self, store: Store) -> object:
-        shown: list[object] = [await store.find_default_service()]
+        shown: list[object] = [await store.find_default_service(ACCOUNT_SID)]
         now = self._clock.at
         shown.append(await store.list_services(None, False, _ALL))
         for oid in self._services:

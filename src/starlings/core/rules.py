@@ -67,7 +67,9 @@ def get_object(
 
 
 def is_text(text: str) -> bool:
-    """False for a string that holds half of a surrogate pair, which no UTF-8 can tell."""
+    """False for a string that not every store can keep: with half of a surrogate pair, or NUL."""
+    if "\0" in text:
+        return False
     if text.isascii():
         return True
     try:

@@ -35,9 +35,12 @@ def create_service(state: State, command: CreateService, now: int, limits: Limit
         IdTaken: The minted id is in use.
     """
     if command.unique_name is not None:
-        if state.find_default_service() is not None:
+        if state.find_default_service(command.account_sid) is not None:
             raise Refusal(Reason.NAME_TAKEN)
-    elif limits.rates.services is not None and state.count_services() >= limits.rates.services:
+    elif (
+        limits.rates.services is not None
+        and state.count_services(command.account_sid) >= limits.rates.services
+    ):
         raise Refusal(
             Reason.BAD_PARAMETER,
             f"Too many services: the account may have {limits.rates.services}",

@@ -105,7 +105,8 @@ class Node:
         self.guard: Guard | None = None
         self._throttle = Throttle(sources.monotonic)
         self._services: dict[int, Service] = {}
-        self._default_service: Service | None = None
+        self._default_services: dict[str, Service] = {}
+        """By account."""
         self._message_listeners: list[MessageListener] = []
         store.listen(self._forget_changed_services)
 
@@ -164,12 +165,12 @@ class Node:
         return outcome.service
 
     async def list_services(
-        self, start: Place | None, is_descending: bool, limit: int
+        self, account_sid: str, start: Place | None, is_descending: bool, limit: int
     ) -> Page[Service]:
-        """Services by creation, after ``start`` in the given direction."""
+        """An account's services by creation, after ``start`` in the given direction."""
 
         async def read(start: Place | None, is_descending: bool, limit: int) -> list[Service]:
-            return await self.store.list_services(start, is_descending, limit)
+            return await self.store.list_services(start, is_descending, limit, account_sid)
 
         return await _cut_page(
             read, start, is_descending, limit, lambda service: (service.created_at, service.oid)
@@ -489,7 +490,9 @@ class Node:
     # What they share
 
     async def _get_default_service(self, account_sid: str) -> Service:
-        service = self._default_service or await self.store.find_default_service()
+        service = self._default_services.get(account_sid)
+        if service is None:
+            service = await self.store.find_default_service(account_sid)
         if service is None:
             try:
                 service = await self.create_service(
@@ -500,11 +503,9 @@ class Node:
                     unique_name=DEFAULT_NAME,
                 )
             except Refusal:
-                service = await self.store.find_default_service()
+                service = await self.store.find_default_service(account_sid)
                 if service is None:
                     raise
-        if service.account_sid != account_sid:
-            raise Refusal(Reason.FOREIGN_SERVICE)
         self._remember(service)
         return service
 
@@ -513,13 +514,13 @@ class Node:
             self._services.clear()
         self._services[service.oid] = service
         if service.unique_name == DEFAULT_NAME:
-            self._default_service = service
+            self._default_services[service.account_sid] = service
 
     def _forget_changed_services(self, batch: Batch) -> None:
         for oid, service in batch.services:
-            self._services.pop(oid, None)
-            if self._default_service is not None and self._default_service.oid == oid:
-                self._default_service = service
+            known = self._services.pop(oid, None) or service
+            if known is not None and known.unique_name == DEFAULT_NAME:
+                self._default_services.pop(known.account_sid, None)
 
     def _mint(self, prefix: str, bucket: int) -> tuple[int, str]:
         bits = self.sources.random_bits(74)

@@ -65,7 +65,18 @@ class Owner:
 class Subscription:
     """Implements ``hub.Listener`` for one session and object."""
 
-    __slots__ = ("_held", "_overflowed", "_owner", "_send", "kind", "last_id", "mode", "oid", "sid")
+    __slots__ = (
+        "_held",
+        "_overflowed",
+        "_owner",
+        "_send",
+        "is_confirmed",
+        "kind",
+        "last_id",
+        "mode",
+        "oid",
+        "sid",
+    )
 
     def __init__(self, oid: int, sid: str, kind: Kind, owner: Owner) -> None:
         self.oid = oid
@@ -74,6 +85,8 @@ class Subscription:
         self.last_id = -1
         """The newest event that the client has, as far as it was sent to it."""
         self.mode = Mode.HOLDING
+        self.is_confirmed = False
+        """Whether the client was told that it is established."""
         self._owner = owner
         self._send = owner.send_framed
         self._held: deque[Delivery | MessageDelivery] | None = deque()
@@ -98,18 +111,18 @@ class Subscription:
                 self.hold()
                 self._owner.on_gap(self)
         elif self.mode is Mode.HOLDING:
-            self._hold(delivery)
+            if delivery.event.type in _PERMISSIONS:
+                # A long catch-up must not go on for somebody who may read no more.
+                self._owner.on_permission(self, delivery)
+            else:
+                self._hold(delivery)
 
     def hear_message(self, delivery: MessageDelivery) -> None:
         if self.mode is Mode.LIVE:
             if delivery.message.actor.endpoint != self._owner.endpoint:
                 self._send(delivery.frame)
         elif self.mode is Mode.HOLDING:
-            if delivery.event.type in _PERMISSIONS:
-                # A long catch-up must not go on for somebody who may read no more.
-                self._owner.on_permission(self, delivery)
-            else:
-                self._hold(delivery)
+            self._hold(delivery)
 
     # From the owner
 

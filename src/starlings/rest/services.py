@@ -41,7 +41,7 @@ async def list_services(request: Request) -> Response:
         assert start is None or isinstance(start, tuple)
         if start is not None and is_inclusive:
             start = (start[0], start[1] + 1)
-        return await node.list_services(start, is_descending, limit)
+        return await node.list_services(request.account_sid, start, is_descending, limit)
 
     return await list_page(
         request,

@@ -53,11 +53,17 @@ class _Rows:
     def find_service(self, oid: int) -> Service | None:
         return self.services.get(oid)
 
-    def find_default_service(self) -> Service | None:
-        return next((row for row in self.services.values() if row.unique_name is not None), None)
+    def find_default_service(self, account_sid: str) -> Service | None:
+        for row in self.services.values():
+            if row.unique_name is not None and row.account_sid == account_sid:
+                return row
+        return None
 
-    def count_services(self) -> int:
-        return sum(row.unique_name is None for row in self.services.values())
+    def count_services(self, account_sid: str) -> int:
+        return sum(
+            row.unique_name is None and row.account_sid == account_sid
+            for row in self.services.values()
+        )
 
     def find_object(self, oid: int) -> SyncObject | None:
         found = self.objects.get(oid)
@@ -149,13 +155,22 @@ class MemoryStore:
     async def find_service(self, oid: int) -> Service | None:
         return self._rows.find_service(oid)
 
-    async def find_default_service(self) -> Service | None:
-        return self._rows.find_default_service()
+    async def find_default_service(self, account_sid: str) -> Service | None:
+        return self._rows.find_default_service(account_sid)
 
     async def list_services(
-        self, start: Place | None, is_descending: bool, limit: int
+        self,
+        start: Place | None,
+        is_descending: bool,
+        limit: int,
+        account_sid: str | None = None,
     ) -> list[Service]:
-        return _by_place(self._rows.services.values(), start, is_descending, limit)
+        rows = [
+            row
+            for row in self._rows.services.values()
+            if account_sid is None or row.account_sid == account_sid
+        ]
+        return _by_place(rows, start, is_descending, limit)
 
     async def find_object(self, oid: int) -> SyncObject | None:
         return self._rows.find_object(oid)

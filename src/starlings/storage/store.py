@@ -132,12 +132,19 @@ class Store(Protocol):
 
     async def find_service(self, oid: int) -> Service | None: ...
 
-    async def find_default_service(self) -> Service | None: ...
+    async def find_default_service(self, account_sid: str) -> Service | None: ...
 
     async def list_services(
-        self, start: Place | None, is_descending: bool, limit: int
+        self,
+        start: Place | None,
+        is_descending: bool,
+        limit: int,
+        account_sid: str | None = None,
     ) -> list[Service]:
-        """Services by creation, after ``start`` (exclusive) in the given direction."""
+        """Services by creation, after ``start`` (exclusive) in the given direction.
+
+        Of one account, or of all.
+        """
         ...
 
     async def find_object(self, oid: int) -> SyncObject | None: ...

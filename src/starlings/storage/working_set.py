@@ -36,9 +36,9 @@ class Rows(Protocol):
 
     def load_service(self, oid: int) -> Service | None: ...
 
-    def load_default_service(self) -> Service | None: ...
+    def load_default_service(self, account_sid: str) -> Service | None: ...
 
-    def count_services(self) -> int: ...
+    def count_services(self, account_sid: str) -> int: ...
 
     def load_object(self, oid: int) -> SyncObject | None: ...
 
@@ -101,21 +101,30 @@ class WorkingSet:
             service = self._services[oid] = self._rows.load_service(oid)
             return service
 
-    def find_default_service(self) -> Service | None:
+    def find_default_service(self, account_sid: str) -> Service | None:
         for oid in self._changed_services:
             service = self._services[oid]
-            if service is not None and service.unique_name is not None:
+            if (
+                service is not None
+                and service.unique_name is not None
+                and service.account_sid == account_sid
+            ):
                 return service
-        service = self._rows.load_default_service()
+        service = self._rows.load_default_service(account_sid)
         return None if service is None else self.find_service(service.oid)
 
-    def count_services(self) -> int:
-        count = self._rows.count_services()
+    def count_services(self, account_sid: str) -> int:
+        def counts(service: Service | None) -> bool:
+            return (
+                service is not None
+                and service.unique_name is None
+                and service.account_sid == account_sid
+            )
+
+        count = self._rows.count_services(account_sid)
         for oid in self._changed_services:
             before, after = self._rows.load_service(oid), self._services[oid]
-            count += (after is not None and after.unique_name is None) - (
-                before is not None and before.unique_name is None
-            )
+            count += counts(after) - counts(before)
         return count
 
     def find_object(self, oid: int) -> SyncObject | None:

@@ -18,6 +18,8 @@ import logging
 from collections import deque
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from starlings.core.access import Right
 from starlings.core.errors import Fault, Reason, Refusal
 from starlings.core.events import Event, EventType
@@ -26,6 +28,7 @@ from starlings.core.sids import is_sid
 from starlings.node.hub import Hub
 from starlings.node.node import Node
 from starlings.node.queries import Queries
+from starlings.node.repeats import Answer
 from starlings.node.subscription import Mode, Owner, Subscription
 from starlings.wire.subscriptions import (
     CorrelationId,
@@ -51,6 +54,13 @@ MOST_WAITING = 32
 REPAIR_PAUSE_SECONDS = 0.5
 """Before a repair that failed for passing trouble is tried again."""
 _KINDS = {kind.word: kind for kind in Kind}
+
+
+class _Descriptor(msgspec.Struct):
+    sid: str = ""
+
+
+_decode_sid = msgspec.json.Decoder(_Descriptor).decode
 
 
 class Peer(Protocol):
@@ -108,6 +118,9 @@ class CatchUp:
         self._actor = actor
         self._owner = owner
         self._peer = peer
+        self.known_sids: set[str] | None = None
+        """If the client comes from a history that was cut since: the objects that it has read anew.
+        Event ids that it states of others mean nothing. None: all can be trusted."""
         self.subscriptions: dict[str, Subscription] = {}
         """By SID of the object."""
         self.queries = SessionQueries(
@@ -121,6 +134,11 @@ class CatchUp:
         self._is_working = False
 
     # What the session asks for
+
+    def note_opened(self, answer: Answer) -> None:
+        """The client has read an object on this connection: what it knows of it is of today."""
+        if self.known_sids is not None and answer.status < 300 and answer.body:
+            self.known_sids.add(_decode_sid(answer.body).sid)
 
     @property
     def is_full(self) -> bool:
@@ -167,6 +185,7 @@ class CatchUp:
         [rest-api 6]
         """
         self.drop(subscription.sid)
+        self._confirmed = [pair for pair in self._confirmed if pair[0] is not subscription]
         failed = Failed(
             subscription.sid,
             subscription.kind.word,
@@ -174,7 +193,10 @@ class CatchUp:
             refusal.code,
             refusal.message,
         )
-        self._peer.send(self._encoder.frame(encode_failed(self._correlation_id, [failed])))
+        # Clients take a refusal of a pending request by its number only, and one of an
+        # established subscription only without.
+        number = None if subscription.is_confirmed else self._correlation_id
+        self._peer.send(self._encoder.frame(encode_failed(number, [failed])))
 
     def end(self) -> None:
         """The session is over."""
@@ -185,7 +207,6 @@ class CatchUp:
 
     # The work
 
-        self._confirmed = [pair for pair in self._confirmed if pair[0] is not subscription]
     def _take_work(self) -> bool:
         if self._is_working or not self._jobs:
             return False
@@ -247,6 +268,8 @@ class CatchUp:
         replayed = await self._replay_until_live(
             subscription, target, entry.last_event_id, correlation_id
         )
+        if subscription.mode is Mode.ENDED:
+            return  # the permission was taken away meanwhile, and the client was told
         status: Established
         if replayed.is_complete:
             last_id = None if subscription.kind is Kind.STREAM else replayed.last_id
@@ -268,10 +291,9 @@ class CatchUp:
         if not confirmed:
             return
         entries = [status for _, status in confirmed]
-        if subscription.mode is Mode.ENDED:
-            return  # the permission was taken away meanwhile, and the client was told
         self._peer.send(self._encoder.frame(encode_established(self._correlation_id, entries)))
         for subscription, _ in confirmed:
+            subscription.is_confirmed = True
             if subscription.mode is Mode.HOLDING and not subscription.go_live(subscription.last_id):
                 self._jobs.append(_Gap(subscription))
 
@@ -305,7 +327,11 @@ class CatchUp:
         correlation_id: CorrelationId,
     ) -> _Replayed:
         """Send what happened after ``after_id``, a page at most. None: nothing is asked for."""
-        if after_id is None or after_id == target.event_id or target.kind is Kind.STREAM:
+        if after_id is None or target.kind is Kind.STREAM:
+            return _Replayed(target.event_id, is_complete=True)
+        if self.known_sids is not None and target.sid not in self.known_sids:
+            raise Refusal(target.kind.not_found, f"{target.kind.not_found.title}: history was cut")
+        if after_id == target.event_id:
             return _Replayed(target.event_id, is_complete=True)
         if after_id > target.event_id:
             # Of another history: the client would take no event up to that id. [8.5]
@@ -314,6 +340,8 @@ class CatchUp:
             self._send(target, _latest(target), correlation_id)
             return _Replayed(target.event_id, is_complete=True)
         events = await self._node.store.replay(target.oid, max(after_id, -1), PAGE_EVENTS + 1)
+        if subscription.mode is Mode.ENDED:
+            return _Replayed(after_id, is_complete=True)
         if events is not None:
             return self._send_page(target, events, after_id, correlation_id)
         return await self._send_snapshot(subscription, target, after_id, correlation_id)
@@ -340,8 +368,6 @@ class CatchUp:
         return is_own and event.type is EventType.ITEM_REMOVED
 
     async def _send_snapshot(
-        if subscription.mode is Mode.ENDED:
-            return _Replayed(after_id, is_complete=True)
         self,
         subscription: Subscription,
         target: SyncObject,

@@ -1,9 +1,9 @@
-"""Endpoints: what stays of a client across its connections.
+"""Continuation tokens: what stays of a client across its connections.
 
-A client shows the continuation token of its last connection with the next ``init``. The token names
-an *endpoint* and is signed together with account, service and identity, so nothing about it has to
-be kept: whoever shows it is the same endpoint, and a token of somebody else is answered with a new
-one. [wire-protocol 4.3]
+A client shows the token of its last connection with the next ``init``. It tells of which history
+the event ids are that the client has: after a restore from a backup they mean nothing any more. The
+token is signed together with account, service and identity, so nothing about it has to be kept, and
+one of somebody else is answered with a new one. [wire-protocol 4.3]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hmac
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Endpoints", "Owner"]
+__all__ = ["Continuation", "Endpoints", "Owner"]
 
 _ENDPOINT_BITS = 128
 
@@ -26,12 +26,23 @@ class Owner(NamedTuple):
     identity: str
 
 
+class Continuation(NamedTuple):
+    """What became of the token that a client showed."""
+
+    token: str
+    """To be shown the next time."""
+    is_reissued: bool
+    """The shown one was not usable."""
+    is_of_other_history: bool
+    """The client's event ids are of a history that was cut since."""
+
+
 class Endpoints:
     """Makes and checks continuation tokens.
 
     Args:
         secret: Of this installation; the same on all its nodes.
-        epoch: Of the store: changes the storage ids when history was cut. [wire-protocol 4.3]
+        epoch: Of the store: another one means that history was cut.
     """
 
     def __init__(self, secret: bytes, epoch: str, random_bits: Callable[[int], int]) -> None:
@@ -39,20 +50,23 @@ class Endpoints:
         self._epoch = epoch
         self._random_bits = random_bits
 
-    def continue_or_start(self, owner: Owner, shown: str | None) -> tuple[str, str, bool]:
-        """The endpoint and its token, and whether the token that was shown had to be replaced."""
+    def continue_or_start(self, owner: Owner, shown: str | None) -> Continuation:
+        """Check the token that a client shows, None at its first connection."""
+        is_of_other_history = False
         if shown:
-            endpoint, _, mark = shown.partition(".")
-            if hmac.compare_digest(mark.encode(), self._sign(owner, endpoint).encode()):
-                return endpoint, shown, False
-        endpoint = f"EP{self._random_bits(_ENDPOINT_BITS):032x}"
-        return endpoint, f"{endpoint}.{self._sign(owner, endpoint)}", bool(shown)
+            body, _, mark = shown.rpartition(".")
+            if hmac.compare_digest(mark.encode(), self._sign(owner, body).encode()):
+                if body.partition(".")[2] == self._epoch:
+                    return Continuation(shown, is_reissued=False, is_of_other_history=False)
+                is_of_other_history = True
+        body = f"EP{self._random_bits(_ENDPOINT_BITS):032x}.{self._epoch}"
+        return Continuation(f"{body}.{self._sign(owner, body)}", bool(shown), is_of_other_history)
 
     def storage_id(self, owner: Owner) -> str:
         """Under what a browser caches: different for every owner and every history."""
         text = "\0".join((self._epoch, *owner)).encode()
         return hmac.new(self._secret, b"storage\0" + text, hashlib.sha256).hexdigest()[:32]
 
-    def _sign(self, owner: Owner, endpoint: str) -> str:
-        text = "\0".join((endpoint, *owner)).encode()
+    def _sign(self, owner: Owner, body: str) -> str:
+        text = "\0".join((body, *owner)).encode()
         return hmac.new(self._secret, b"endpoint\0" + text, hashlib.sha256).hexdigest()[:32]

@@ -49,7 +49,7 @@ from starlings.ws.catchup import CatchUp
 from starlings.ws.endpoints import Owner
 from starlings.ws.render import render_error
 from starlings.ws.requests import Caller, is_change
-from starlings.ws.transport import Connection
+from starlings.ws.transport import Connection, ConnectionStatistics
 
 if TYPE_CHECKING:
     from starlings.ws.face import SyncFace
@@ -96,6 +96,7 @@ class SyncSession(SubscriptionOwner):
         "_face",
         "_has_acknowledged",
         "_is_closing",
+        "_opened_at",
         "_protocol",
         "_requests",
         "_room",
@@ -127,6 +128,7 @@ class SyncSession(SubscriptionOwner):
 
     def on_open(self, connection: Connection) -> None:
         self._connection = connection
+        self._opened_at = self._face.monotonic()
         self._protocol = ServerSession(
             self._face.encoder.next_id, self._face.now(), self._face.timing
         )
@@ -193,6 +195,10 @@ class SyncSession(SubscriptionOwner):
             return
         if not may_read and catch_up.subscriptions.get(subscription.sid) is subscription:
             catch_up.fail(subscription, Refusal(Reason.ACCESS_DENIED))
+
+    def summary(self) -> tuple[float, ConnectionStatistics]:
+        """How many seconds it has lasted, and what went over its connection."""
+        return self._face.monotonic() - self._opened_at, self._connection.statistics()
 
     def subscriptions(self) -> list[Subscription]:
         """What is subscribed to now."""
@@ -305,9 +311,7 @@ class SyncSession(SubscriptionOwner):
             self._handle(e.InitRefused(_refusal_of(error), delay_ms))
             return
         owner = Owner(token.account_sid, service.sid, token.identity)
-        _, continuation, is_reissued = face.endpoints.continue_or_start(
-            owner, init.continuation_token
-        )
+        continuation = face.endpoints.continue_or_start(owner, init.continuation_token)
         # Of this connection, not of the client: what an earlier one began may be committed only
         # now, and its reply will never come. Here it must be told like anybody's. [8.4]
         self.endpoint = face.encoder.next_id().replace("TM", "EP", 1)
@@ -316,6 +320,8 @@ class SyncSession(SubscriptionOwner):
         self._catch_up = CatchUp(
             face.node, face.hub, face.queries, face.encoder, face.base, service, actor, self, self
         )
+        if continuation.is_of_other_history:
+            self._catch_up.known_sids = set()
         registrations = tuple(
             InitRegistration(
                 notification_ctx_id=face.encoder.next_id().replace("TM", "EP", 1),
@@ -327,11 +333,15 @@ class SyncSession(SubscriptionOwner):
         )
         accepted = e.InitAccepted(
             expires_at_ms=token.expires_at,
-            continuation_token=continuation,
+            continuation_token=continuation.token,
             continuation_token_status=ContinuationTokenStatus(
-                reissued=is_reissued,
-                reissue_reason="NOT_USABLE" if is_reissued else None,
-                reissue_message="The token is of another client" if is_reissued else None,
+                reissued=continuation.is_reissued,
+                reissue_reason="NOT_USABLE" if continuation.is_reissued else None,
+                reissue_message=(
+                    "The token is of another client or history"
+                    if continuation.is_reissued
+                    else None
+                ),
             ),
             registrations=registrations,
             account=AccountDescriptor(
@@ -435,9 +445,15 @@ class SyncSession(SubscriptionOwner):
                 pass
         request_id = request.http_request.find_header("Twilio-Request-Id")
         if request_id is None or not is_change(request):
-            return await handler.answer(request, route, caller)
-        key = (caller.service.oid, caller.actor.identity, request_id, route)
-        return await self._face.repeats.answer(key, lambda: handler.answer(request, route, caller))
+            answer = await handler.answer(request, route, caller)
+        else:
+            key = (caller.service.oid, caller.actor.identity, request_id, route)
+            answer = await self._face.repeats.answer(
+                key, lambda: handler.answer(request, route, caller)
+            )
+        if self._catch_up is not None and route.operation in (Operation.READ, Operation.CREATE):
+            self._catch_up.note_opened(answer)
+        return answer
 
     def _subscribe(self, request: Request) -> Answer:
         catch_up = self._catch_up

@@ -96,9 +96,11 @@ class SqliteStore:
         row = self._reader.find(f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE oid = ?", (oid,))
         return None if row is None else r.service_of(row)
 
-    async def find_default_service(self) -> Service | None:
+    async def find_default_service(self, account_sid: str) -> Service | None:
         row = self._reader.find(
-            f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE unique_name IS NOT NULL", ()
+            f"SELECT {r.SERVICE_COLUMNS} FROM service"
+            " WHERE account_sid = ? AND unique_name IS NOT NULL",
+            (account_sid,),
         )
         return None if row is None else r.service_of(row)
 
@@ -143,11 +145,18 @@ class SqliteStore:
     # Pages
 
     async def list_services(
-        self, start: Place | None, is_descending: bool, limit: int
+        self,
+        start: Place | None,
+        is_descending: bool,
+        limit: int,
+        account_sid: str | None = None,
     ) -> list[Service]:
         where, order = _after("(created_at, oid)", start, is_descending, "(?, ?)")
-        statement = f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE true{where} {order} LIMIT ?"
-        rows = await self._select(statement, (*map(_fitting, start or ()), limit))
+        statement = (
+            f"SELECT {r.SERVICE_COLUMNS} FROM service"
+            f" WHERE (?1 IS NULL OR account_sid = ?1){where} {order} LIMIT ?"
+        )
+        rows = await self._select(statement, (account_sid, *map(_fitting, start or ()), limit))
         return [r.service_of(row) for row in rows]
 
     async def list_objects(

@@ -392,14 +392,19 @@ class Writer:
         row = self._select_one(f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE oid = ?", (oid,))
         return None if row is None else r.service_of(row)
 
-    def load_default_service(self) -> Service | None:
+    def load_default_service(self, account_sid: str) -> Service | None:
         row = self._select_one(
-            f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE unique_name IS NOT NULL", ()
+            f"SELECT {r.SERVICE_COLUMNS} FROM service"
+            " WHERE account_sid = ? AND unique_name IS NOT NULL",
+            (account_sid,),
         )
         return None if row is None else r.service_of(row)
 
-    def count_services(self) -> int:
-        row = self._select_one("SELECT count(*) FROM service WHERE unique_name IS NULL", ())
+    def count_services(self, account_sid: str) -> int:
+        row = self._select_one(
+            "SELECT count(*) FROM service WHERE account_sid = ? AND unique_name IS NULL",
+            (account_sid,),
+        )
         assert row is not None
         return int(row[0])
 
