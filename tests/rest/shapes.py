@@ -111,6 +111,7 @@ _EVENT: dict[str, _Check] = {
 }
 _SHAPES: dict[str, dict[str, _Check]] = {
     **{f"{plural}/Events": _EVENT for plural in ("Documents", "Lists", "Maps", "Streams")},
+    "Revoke": {"account_sid": _sid("AC"), "identity": _text, "date_revoked": _date},
     "Services": {
         **_DATES,
         "sid": _sid("IS"),
