@@ -105,6 +105,9 @@ class Upkeep:
             except (Fault, Refusal) as error:
                 logger.warning("Upkeep will try again step=%s error=%s", step.__name__, error)
                 done = 0
+            except Exception:  # callers are still served: what is damaged is told, each time
+                logger.exception("Upkeep failed step=%s", step.__name__)
+                done = 0
             if done == 0:
                 await asyncio.sleep(pause_seconds)
             else:
