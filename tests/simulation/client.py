@@ -494,7 +494,8 @@ class Client:
             return
         track = copy.tracks.get(correlation_id)
         if track is None:
-            self._accuse(copy, f"was confirmed for an unknown request {correlation_id}")
+            if copy.sid not in self._closed_sids:  # else it is for the copy closed before
+                self._accuse(copy, f"was confirmed for an unknown request {correlation_id}")
             return
         if event["replay_status"] == "completed":
             if copy.kind != "stream":
