@@ -45,7 +45,7 @@ def create_service(state: State, command: CreateService, now: int, limits: Limit
             Reason.BAD_PARAMETER,
             f"Too many services: the account may have {limits.rates.services}",
         )
-    if state.is_oid_taken(command.oid):
+    if state.find_service(command.oid) is not None:
         raise IdTaken
     service = Service(
         command.oid, command.sid, command.account_sid, command.unique_name, None, now, now

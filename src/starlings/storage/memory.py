@@ -77,7 +77,7 @@ class _Rows:
         return None
 
     def is_oid_taken(self, oid: int) -> bool:
-        return oid in self.objects or oid in self.services
+        return oid in self.objects
 
     def find_item(self, oid: int, key: ItemKey) -> Item | None:
         return self.items.get(oid, {}).get(key)

@@ -146,7 +146,7 @@ class WorkingSet:
         return None if oid is None else self.find_object(oid)
 
     def is_oid_taken(self, oid: int) -> bool:
-        return self._load_object(oid) is not None or self.find_service(oid) is not None
+        return self._load_object(oid) is not None
 
     def find_item(self, oid: int, key: ItemKey) -> Item | None:
         place = (oid, key)
