@@ -59,6 +59,8 @@ __all__ = ["run_server"]
 logger = logging.getLogger("starlings.app")
 
 _CHECKPOINT_SECONDS = 1.0
+_OTHER_FILES = 256
+"""Descriptors kept for the database, webhooks, logs and the loop itself."""
 
 
 def run_server(settings: Settings) -> None:
@@ -132,7 +134,9 @@ async def _serve_store(
     face = _make_face(settings, node, keyring, reachability, presence)
     dispatcher = _make_dispatcher(settings, node, store, keyring)
     await dispatcher.start()
-    http = BoundedHttpServer(HttpOptions(too_large=rest.refuse_too_large))
+    http = BoundedHttpServer(
+        HttpOptions(max_connections=_most_connections(), too_large=rest.refuse_too_large)
+    )
     health = Health(directory.path, lambda: store.is_writable)
     requests = RequestCounter()
     figures = list_figures(store, rest, face, http, authenticator, keyring)
@@ -242,6 +246,11 @@ def _stop_on_signals(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number.name)
+
+
+def _most_connections() -> int:
+    """As many connections as there are file descriptors, but for those that the rest needs."""
+    return max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES)
 
 
 def _raise_file_limit() -> None:
