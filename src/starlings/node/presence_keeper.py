@@ -198,10 +198,11 @@ class PresenceKeeper:
         """Write until cancelled. What isn't written by then is found out at the next start."""
         while True:
             await self._wait()
-            is_well = True
-            for room in list(self._rooms.values()):
-                is_well &= await room.work()
-            await asyncio.sleep(_TICK_SECONDS if is_well else _PAUSE_SECONDS)
+            await asyncio.sleep(_TICK_SECONDS if await self.work() else _PAUSE_SECONDS)
+
+    async def work(self) -> bool:
+        """Write what is due, up to a bound for each service. False: the store can't write now."""
+        return all([await room.work() for room in list(self._rooms.values())])
 
     async def _wait(self) -> None:
         if any(room.has_work for room in self._rooms.values()):
