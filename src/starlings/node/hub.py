@@ -36,7 +36,15 @@ class Delivery:
     What every subscription looks at is here at hand: this is read once for each subscriber.
     """
 
-    __slots__ = ("event", "event_id", "frame", "is_visible", "service_sid", "target")
+    __slots__ = (
+        "event",
+        "event_id",
+        "frame",
+        "is_item_removal",
+        "is_visible",
+        "service_sid",
+        "target",
+    )
 
     def __init__(
         self, target: SyncObject, event: Event, service_sid: str, encoder: Encoder
@@ -46,6 +54,7 @@ class Delivery:
         self.event_id = event.event_id
         self.service_sid = service_sid
         self.is_visible = event.type in VISIBLE
+        self.is_item_removal = event.type is EventType.ITEM_REMOVED
         self.frame = b""
         """Empty for events that no subscriber is sent."""
         if self.is_visible or event.type is EventType.OBJECT_REMOVED:

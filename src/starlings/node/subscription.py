@@ -40,6 +40,9 @@ class Mode(Enum):
     ENDED = "ended"
 
 
+_LIVE = Mode.LIVE  # looked at for every delivery, and an enumeration's members are slow to find
+
+
 class Owner:
     """What a subscription needs of its session. A base class, so that a call costs one look-up."""
 
@@ -95,17 +98,13 @@ class Subscription:
     # From the hub
 
     def hear(self, delivery: Delivery) -> None:
-        if self.mode is Mode.LIVE:
+        if self.mode is _LIVE:
             if not delivery.is_visible:
                 self._hear_hidden(delivery)
             elif delivery.event_id == self.last_id + 1:
                 self.last_id = delivery.event_id
-                event = delivery.event
                 # An own removal was reported by its reply already. [8.4]
-                if (
-                    event.endpoint != self._owner.endpoint
-                    or event.type is not EventType.ITEM_REMOVED
-                ):
+                if not delivery.is_item_removal or delivery.event.endpoint != self._owner.endpoint:
                     self._send(delivery.frame)
             elif delivery.event_id > self.last_id:
                 self.hold()
