@@ -204,7 +204,7 @@ async def test_an_action_is_performed_after_a_crash_unless_its_endpoint_is_back(
     await server.node.create_object(service, Kind.MAP, "m", None, None, SYSTEM_ACTOR, None)
     for identity in ("alice", "bob"):
         actor = server.connect(service, identity, f"client of {identity}")
-        action = {"action": "set_item", "map": "m", "key": identity, "data": {}}
+        action: dict[str, Any] = {"action": "set_item", "map": "m", "key": identity, "data": {}}
         await server.set(service, "on-disconnect", identity, action, actor)
     await server.restart()
     server.connect(service, "alice", "client of alice")

@@ -194,21 +194,22 @@ class PresenceState:
         """Up to ``limit`` writes that are due, each of another identity. Each must be settled."""
         self._let_go(now)
         writes: list[PresenceWrite] = []
-        postponed: list[str] = []
-        while self._changed and len(writes) < limit:
-            identity = next(iter(self._changed))
-            del self._changed[identity]
+        done: list[str] = []
+        for identity in self._changed:
+            if len(writes) >= limit:
+                break
             presence = self._presences[identity]
             if presence.is_busy:
-                postponed.append(identity)
                 continue
+            done.append(identity)
             data = self._wanted(presence)
             if data != presence.written:
                 presence.is_busy = True
                 writes.append(PresenceWrite(identity, data))
             elif data is None:
                 del self._presences[identity]
-        self._changed.update(dict.fromkeys(postponed))
+        for identity in done:
+            del self._changed[identity]
         return writes
 
     def settle(self, write: PresenceWrite, event_id: int) -> None:

@@ -179,7 +179,7 @@ class PresenceKeeper:
         )
         if kept != settings:
             await self._save(service, kept)
-        room = PresenceRoom(self._node, service.oid, kept, document.sid)
+        room = PresenceRoom(self._node, service.oid, kept, document.sid, self._wake.set)
         self._rooms[service.oid] = room
         await room.restore(max(window_of(service), RETURN_SECONDS))
 
@@ -271,7 +271,7 @@ class PresenceKeeper:
         self._drop(service.oid)
         if not settings.places:
             return
-        room = PresenceRoom(self._node, service.oid, settings, settings_sid)
+        room = PresenceRoom(self._node, service.oid, settings, settings_sid, self._wake.set)
         is_new_presence = is_new_register = True
         if before is not None and before.settings.presence == settings.presence:
             room.presence = before.presence

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
@@ -50,15 +51,22 @@ class PresenceRoom:
     Args:
         settings: Of the service; the Maps exist.
         settings_sid: Of the Document that keeps them.
+        wake: Is called when there is a deadline that the loop can't know of.
     """
 
     def __init__(
-        self, node: Node, service_oid: int, settings: PresenceSettings, settings_sid: str
+        self,
+        node: Node,
+        service_oid: int,
+        settings: PresenceSettings,
+        settings_sid: str,
+        wake: Callable[[], None],
     ) -> None:
         self._node = node
         self.service_oid = service_oid
         self.settings = settings
         self.settings_sid = settings_sid
+        self._wake = wake
         self.presence = PresenceState()
         self.on_disconnect = OnDisconnectState()
         self._settled = asyncio.Event()
@@ -293,6 +301,7 @@ class PresenceRoom:
             raise
         event_id = _event_of(outcome).event_id
         state.register(action._replace(event_id=event_id), self._soon())
+        self._wake()  # the endpoint may have gone meanwhile
         return _as_before(outcome, event_id - 1 if before is None else before.event_id)
 
     async def unregister(self, command: c.RemoveItem) -> Outcome:
