@@ -40,15 +40,19 @@ async function underLoad() {
     pushed: new Map(),
     raised: 0,
     failed: 0,
+    /** How long the slowest call took until it succeeded or failed. */
+    slowestMs: 0,
     writing: true,
   };
   const attempt = async (action) => {
+    const started = performance.now();
     try {
       await action();
     } catch (error) {
       assert.equal(error.status, 0, String(error));
       load.failed += 1;
     }
+    load.slowestMs = Math.max(load.slowestMs, performance.now() - started);
   };
   const loops = [0, 1].flatMap((who) => {
     const { list, map, document } = copies[who];
@@ -79,6 +83,8 @@ async function assertNothingWasLost(load) {
   await assertSameDocument(world.rest, ...load.documents);
   await assertSameItems(world.rest, load.lists, load.listMirrors);
   await assertSameItems(world.rest, load.maps, load.mapMirrors);
+  // The SDK's own patience is 30 seconds: nobody may be left to that.
+  assert.ok(load.slowestMs < 15_000, `a call hung for ${Math.round(load.slowestMs)} ms`);
   const items = await restItems(world.rest.syncLists(load.lists[0].sid));
   for (const [index, data] of load.pushed) {
     assert.deepEqual(items[index], data, `item ${index} was acknowledged`);
