@@ -19,7 +19,7 @@ from starlings.core.decide import decide
 from starlings.core.errors import Fault, IdTaken, Reason, Refusal
 from starlings.core.events import VISIBLE, Committed, Event, ServiceChanged
 from starlings.core.limits import Limits
-from starlings.core.objects import Item, ItemKey, Permission, SyncObject
+from starlings.core.objects import Item, ItemKey, Permission, Service, SyncObject
 from starlings.core.state import Outcome
 from starlings.storage.batcher import Batcher, BatcherStatistics, Committer, Results
 from starlings.storage.memory import MemoryStore
@@ -188,6 +188,12 @@ class _LateMemoryStore(MemoryStore):
 
     async def find_permission(self, oid: int, identity: str) -> Permission | None:
         return await self._late(await super().find_permission(oid, identity))
+
+    async def list_grants(self, oid: int, identity: str) -> list[Permission]:
+        return await self._late(await super().list_grants(oid, identity))
+
+    async def find_service(self, oid: int) -> Service | None:
+        return await self._late(await super().find_service(oid))
 
     async def list_items(
         self,

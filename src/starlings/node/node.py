@@ -105,6 +105,7 @@ class Node:
         self.guard: Guard | None = None
         self._throttle = Throttle(sources.monotonic)
         self._services: dict[int, Service] = {}
+        self._service_changes = 0
         self._default_services: dict[str, Service] = {}
         """By account."""
         self._message_listeners: list[MessageListener] = []
@@ -124,12 +125,9 @@ class Node:
         if not sids.is_sid(name) or not name.startswith(sids.SERVICE):
             raise Refusal(Reason.SERVICE_NOT_FOUND)
         oid = sids.oid_of(name)
-        service = self._services.get(oid)
+        service = await self._find_service(oid)
         if service is None:
-            service = await self.store.find_service(oid)
-            if service is None:
-                raise Refusal(Reason.SERVICE_NOT_FOUND)
-            self._remember(service)
+            raise Refusal(Reason.SERVICE_NOT_FOUND)
         if service.sid != name:
             raise Refusal(Reason.SERVICE_NOT_FOUND)
         if service.account_sid != account_sid:
@@ -138,12 +136,7 @@ class Node:
 
     async def get_service_of(self, target: SyncObject) -> Service | None:
         """The service of an object; None once it was removed."""
-        service = self._services.get(target.service_oid)
-        if service is None:
-            service = await self.store.find_service(target.service_oid)
-            if service is not None:
-                self._remember(service)
-        return service
+        return await self._find_service(target.service_oid)
 
     async def create_service(
         self,
@@ -491,6 +484,7 @@ class Node:
 
     async def _get_default_service(self, account_sid: str) -> Service:
         service = self._default_services.get(account_sid)
+        changes = self._service_changes
         if service is None:
             service = await self.store.find_default_service(account_sid)
         if service is None:
@@ -506,7 +500,19 @@ class Node:
                 service = await self.store.find_default_service(account_sid)
                 if service is None:
                     raise
-        self._remember(service)
+        if changes == self._service_changes:
+            self._remember(service)
+        return service
+
+    async def _find_service(self, oid: int) -> Service | None:
+        service = self._services.get(oid)
+        if service is None:
+            changes = self._service_changes
+            service = await self.store.find_service(oid)
+            # What changed while it was read must not be remembered as it was: access control hangs
+            # on it.
+            if service is not None and changes == self._service_changes:
+                self._remember(service)
         return service
 
     def _remember(self, service: Service) -> None:
@@ -517,6 +523,7 @@ class Node:
             self._default_services[service.account_sid] = service
 
     def _forget_changed_services(self, batch: Batch) -> None:
+        self._service_changes += len(batch.services)
         for oid, service in batch.services:
             known = self._services.pop(oid, None) or service
             if known is not None and known.unique_name == DEFAULT_NAME:

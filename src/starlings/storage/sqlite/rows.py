@@ -17,6 +17,7 @@ __all__ = [
     "EVENT_COLUMNS",
     "ITEM_COLUMNS",
     "OBJECT_COLUMNS",
+    "PATTERNS",
     "PERMISSION_COLUMNS",
     "SERVICE_COLUMNS",
     "TOMBSTONE_COLUMNS",
@@ -38,6 +39,8 @@ EVENT_COLUMNS = (
     "oid, seq, event_id, type, at, key, data, expires_at, identity, endpoint, request_id"
 )
 PERMISSION_COLUMNS = "oid, identity, match, may_read, may_write, may_manage, expires_at"
+PATTERNS = "permission INDEXED BY permission_pattern"
+"""To be read with ``match > 1``. SQLite would rather go through all permissions of the object."""
 SERVICE_COLUMNS = (
     "oid, sid, account_sid, unique_name, friendly_name, created_at, updated_at, webhook_url,"
     " has_webhooks_from_rest, has_reachability_webhooks, has_acl, has_debouncing,"

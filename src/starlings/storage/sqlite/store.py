@@ -137,7 +137,7 @@ class SqliteStore:
         rows = self._reader.find_all(
             f"SELECT {r.PERMISSION_COLUMNS} FROM permission"
             " WHERE oid = ?1 AND identity = ?2 AND match = 1 UNION ALL"
-            f" SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ?1 AND match > 1",
+            f" SELECT {r.PERMISSION_COLUMNS} FROM {r.PATTERNS} WHERE oid = ?1 AND match > 1",
             (oid, identity),
         )
         return [r.permission_of(row) for row in rows]

@@ -436,7 +436,7 @@ class Writer:
 
     def load_patterns(self, oid: int) -> list[Permission]:
         rows = self._connection.execute(
-            f"SELECT {r.PERMISSION_COLUMNS} FROM permission WHERE oid = ? AND match > 1", (oid,)
+            f"SELECT {r.PERMISSION_COLUMNS} FROM {r.PATTERNS} WHERE oid = ? AND match > 1", (oid,)
         )
         return [r.permission_of(row) for row in rows]
 
