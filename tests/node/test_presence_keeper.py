@@ -331,6 +331,9 @@ async def test_a_crash_while_settings_change_leaves_the_old_or_the_new_ones(
     name = settings.presence.unique_name
     assert name == ("who" if is_done else "presence")
     assert (settings.on_disconnect is None) == is_done
+    for former in ("presence", "on-disconnect"):
+        found = await server.store.find_object_named(service.oid, Kind.MAP, former)
+        assert (found is None) == is_done
     server.connect(service, "alice")
     await server.pass_window(10)
     assert (await server.items(service, name)).keys() == {"alice"}
@@ -374,6 +377,22 @@ async def test_switching_off_leaves_nothing_behind(server: Server, service: Serv
         assert await server.store.find_object_named(service.oid, kind, name) is None
     await server.restart()
     assert server.keeper.statistics().services == 0
+
+
+async def test_settings_stay_the_servers_while_something_is_left_to_remove(
+    server: Server, service: Service
+) -> None:
+    server.store.breaks_after = 1
+    await server.keeper.configure(service, None, None)
+    server.store.breaks_after, server.store.is_broken = None, False
+    found = await server.store.find_object_named(service.oid, Kind.DOCUMENT, SETTINGS_NAME)
+    assert found is not None
+    ref = ObjectRef(service.oid, Kind.DOCUMENT, found.sid)
+    update = c.UpdateDocument(ref, b"{}", None, None, SYSTEM_ACTOR)
+    assert await refusal_of(server.node.execute(update)) is Reason.ACCESS_DENIED
+    await server.keeper.configure(service, "presence", None)
+    assert server.keeper.settings_of(service).presence is not None
+    assert await server.store.find_object_named(service.oid, Kind.MAP, "on-disconnect") is None
 
 
 async def test_a_removed_service_is_forgotten(server: Server, service: Service) -> None:

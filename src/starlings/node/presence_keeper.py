@@ -12,8 +12,10 @@ import logging
 from collections.abc import Awaitable
 from typing import NamedTuple
 
+import msgspec
+
 from starlings.core import commands as c
-from starlings.core.errors import Reason, Refusal
+from starlings.core.errors import Fault, Reason, Refusal
 from starlings.core.objects import SYSTEM, Actor, Kind, ObjectRef, Service, SyncObject
 from starlings.core.rules import check_name
 from starlings.core.state import Outcome
@@ -129,7 +131,8 @@ class PresenceKeeper:
         """Give a service the Maps of these unique names; None: no such Map. One that it no longer
         has is removed, with all that is in it.
 
-        A crash on the way leaves the settings as they were, or (nobody was told so) as asked for.
+        They count from the moment at which they are stored: after a crash or a fault before that,
+        all is as it was.
 
         Raises:
             Refusal: BAD_NAME, BAD_PARAMETER (the names are the same), NAME_TAKEN.
@@ -140,16 +143,19 @@ class PresenceKeeper:
         if presence is not None and presence == on_disconnect:
             raise Refusal(Reason.BAD_PARAMETER, "The two Maps need different names")
         async with self._configuring:
+            stored = await self._find_settings(service)
+            if stored is not None and stored.leftovers:
+                await self._clear(service, stored)
             before = self.settings_of(service)
             settings = PresenceSettings(
                 await self._take_place(service, before.presence, presence),
                 await self._take_place(service, before.on_disconnect, on_disconnect),
             )
             if settings != before:
-                for place in before.places:
-                    if place not in settings.places:
-                        await self._remove(place.ref(service.oid))
-                self._open(service, settings, await self._save(service, settings))
+                leftovers = [one.sid for one in before.places if one not in settings.places]
+                passing = msgspec.structs.replace(settings, leftovers=tuple(leftovers))
+                self._open(service, settings, await self._save(service, passing))
+                await self._try_to_clear(service, passing)
             return settings
 
     # At the start
@@ -173,24 +179,11 @@ class PresenceKeeper:
         if settings is None:
             logger.error("The settings of presence can't be read service=%s", service.sid)
             return
-        kept = PresenceSettings(
-            await self._keep_place(service, settings.presence),
-            await self._keep_place(service, settings.on_disconnect),
+        room = self._make_room(
+            service, msgspec.structs.replace(settings, leftovers=()), document.sid
         )
-        if kept != settings:
-            await self._save(service, kept)
-        room = PresenceRoom(self._node, service.oid, kept, document.sid, self._wake.set)
-        self._rooms[service.oid] = room
         await room.restore(max(window_of(service), RETURN_SECONDS))
-
-    async def _keep_place(self, service: Service, place: Place | None) -> Place | None:
-        """A crash came between the removal of a Map and the change of the settings: then anew."""
-        if place is None:
-            return None
-        found = await self._find(service, Kind.MAP, place.unique_name)
-        if found is not None and found.sid == place.sid:
-            return place
-        return await self._take_place(service, None, place.unique_name)
+        await self._try_to_clear(service, settings)
 
     # The loop
 
@@ -269,9 +262,9 @@ class PresenceKeeper:
         """Let the settings count from now on; who is connected is in the new Maps at once."""
         before = self._rooms.get(service.oid)
         self._drop(service.oid)
-        if not settings.places:
+        if not settings_sid:
             return
-        room = PresenceRoom(self._node, service.oid, settings, settings_sid, self._wake.set)
+        room = self._make_room(service, settings, settings_sid)
         is_new_presence = is_new_register = True
         if before is not None and before.settings.presence == settings.presence:
             room.presence = before.presence
@@ -279,7 +272,6 @@ class PresenceKeeper:
         if before is not None and before.settings.on_disconnect == settings.on_disconnect:
             room.on_disconnect = before.on_disconnect
             is_new_register = False
-        self._rooms[service.oid] = room
         for one in self._connections.values():
             if one.service_oid == service.oid:
                 room.connect(
@@ -289,6 +281,13 @@ class PresenceKeeper:
                     to_register=is_new_register,
                 )
         self._wake.set()
+
+    def _make_room(
+        self, service: Service, settings: PresenceSettings, settings_sid: str
+    ) -> PresenceRoom:
+        room = PresenceRoom(self._node, service.oid, settings, settings_sid, self._wake.set)
+        self._rooms[service.oid] = room
+        return room
 
     def _drop(self, service_oid: int) -> None:
         room = self._rooms.pop(service_oid, None)
@@ -321,20 +320,43 @@ class PresenceKeeper:
             raise Refusal(Reason.NAME_TAKEN)
         return Place(name, found.sid)
 
+    async def _find_settings(self, service: Service) -> PresenceSettings | None:
+        """As they are stored."""
+        document = await self._find(service, Kind.DOCUMENT, SETTINGS_NAME)
+        return None if document is None else decode_settings(document.data)
+
     async def _save(self, service: Service, settings: PresenceSettings) -> str:
         """Make the settings durable; the SID of their Document."""
         ref = ObjectRef(service.oid, Kind.DOCUMENT, SETTINGS_NAME)
-        if not settings.places:
+        if settings == PresenceSettings():
             await self._remove(ref)
             return ""
         data = encode_settings(settings)
         found = await self._find(service, Kind.DOCUMENT, SETTINGS_NAME)
         if found is None:
-            return (
-                await self._node.create_own_object(service, Kind.DOCUMENT, SETTINGS_NAME, data)
-            ).object.sid
+            outcome = await self._node.create_own_object(
+                service, Kind.DOCUMENT, SETTINGS_NAME, data
+            )
+            return outcome.object.sid
         await self._node.store.execute(c.UpdateDocument(ref, data, None, None, _SERVER))
         return found.sid
+
+    async def _clear(self, service: Service, settings: PresenceSettings) -> None:
+        """Remove the Maps that served before, then all that is left of them in the settings."""
+        for sid in settings.leftovers:
+            await self._remove(ObjectRef(service.oid, Kind.MAP, sid))
+        await self._save(service, msgspec.structs.replace(settings, leftovers=()))
+
+    async def _try_to_clear(self, service: Service, settings: PresenceSettings) -> None:
+        """If it can't be done now, the next change of the settings or the next start does it."""
+        try:
+            if settings.leftovers:
+                await self._clear(service, settings)
+        except Fault as error:
+            logger.warning("Former Maps of presence stay for now error=%s", error)
+        else:
+            if not settings.places:
+                self._drop(service.oid)
 
     async def _remove(self, ref: ObjectRef) -> None:
         try:

@@ -27,11 +27,13 @@ class Place(msgspec.Struct, frozen=True):
         return ObjectRef(service_oid, Kind.MAP, self.sid)
 
 
-class PresenceSettings(msgspec.Struct, frozen=True):
+class PresenceSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """None: the service has no such Map."""
 
     presence: Place | None = None
     on_disconnect: Place | None = None
+    leftovers: tuple[str, ...] = ()
+    """SIDs of Maps that served before and are to be removed: a crash may come in between."""
 
     @property
     def places(self) -> list[Place]:
