@@ -1,0 +1,231 @@
+"""Access that is lost while a session is in the middle of something. [rest-api 6]"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from starlings.core import commands as c
+from starlings.core.access import EVERYBODY
+from starlings.core.errors import Fault, Reason
+from starlings.core.objects import Kind, Match, ObjectRef
+from tests.ws.sessions import ADMIN, Peer, World, a_world, settle, subscription_body
+
+DENIED = 54007
+
+
+class Closed:
+    """A Map with some history, under access control, that alice may read."""
+
+    def __init__(self, world: World, sid: str, ref: ObjectRef) -> None:
+        self.world = world
+        self.sid = sid
+        self.ref = ref
+
+    async def grant(
+        self, may_read: bool, identity: str = "alice", match: Match = Match.EXACT
+    ) -> None:
+        flags = (may_read, False, False)
+        await self.world.node.execute(
+            c.SetPermission(self.ref, identity, *flags, ADMIN, match=match)
+        )
+        await settle()
+
+    async def switch(self, has_acl: bool) -> None:
+        settings = c.ServiceSettings(has_acl=has_acl)
+        await self.world.node.execute(c.UpdateService(self.world.service.oid, settings, ADMIN))
+        await settle()
+
+    def hold(self, monkeypatch: pytest.MonkeyPatch, method: str) -> asyncio.Event:
+        """Have the store answer one method late: when the event is set, with what was then."""
+        gate = asyncio.Event()
+        wanted: Callable[..., Awaitable[Any]] = getattr(self.world.store, method)
+
+        async def late(*arguments: Any) -> Any:
+            answer = await wanted(*arguments)
+            await gate.wait()
+            return answer
+
+        monkeypatch.setattr(self.world.store, method, late)
+        return gate
+
+
+@pytest.fixture
+async def closed() -> AsyncIterator[Closed]:
+    async with a_world() as world:
+        sid, ref = await world.create(Kind.MAP, "room")
+        target = Closed(world, sid, ref)
+        await target.switch(True)
+        await target.grant(True)
+        for number in range(5):
+            await world.put(ref, f"k{number}")
+        yield target
+
+
+def told(peer: Peer) -> list[str]:
+    """What came: words of events, and the codes of failures."""
+    words = []
+    for payload in peer.take_events():
+        if payload["event_type"] == "subscription_failed":
+            words += [str(one["error"]["code"]) for one in payload["events"]]
+        else:
+            words.append(payload["event_type"])
+    return words
+
+
+@pytest.mark.parametrize("way", ["grant", "switch", "everybody"])
+@pytest.mark.parametrize("method", ["replay", "list_grants"])
+async def test_a_subscription_that_is_being_made_is_failed_once_and_never_confirmed(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch, way: str, method: str
+) -> None:
+    if way == "switch":
+        await closed.switch(False)
+    if way != "grant":
+        await closed.world.node.execute(c.RemovePermission(closed.ref, "alice", ADMIN))
+    if way == "everybody":
+        await closed.grant(True, EVERYBODY, Match.EVERYBODY)
+    peer = await closed.world.ready()
+    gate = closed.hold(monkeypatch, method)
+    body = subscription_body((closed.sid, "map", -1))
+    peer.ask_nowait("POST", "/v4/Subscriptions", body)
+    await settle()
+    peer.take()
+    if way == "switch":
+        await closed.switch(True)
+    elif way == "grant":
+        await closed.grant(False)
+    else:
+        await closed.grant(False, EVERYBODY, Match.EVERYBODY)
+    gate.set()
+    await settle()
+    words = told(peer)
+    if method == "list_grants":  # the access was still there when it was looked at
+        words = [word for word in words if word != "map_item_added"]
+    assert words == [str(DENIED)]
+    await closed.world.put(closed.ref, "later")
+    assert told(peer) == []
+
+
+async def test_a_confirmation_that_waits_for_others_is_dropped_with_the_access(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_sid, other = await closed.world.create(Kind.MAP)
+    command = c.SetPermission(other, "alice", True, False, False, ADMIN)
+    await closed.world.node.execute(command)
+    await closed.world.put(other, "k")
+    peer = await closed.world.ready()
+    gate = closed.hold(monkeypatch, "replay")
+    body = subscription_body((closed.sid, "map", None), (other_sid, "map", -1))
+    peer.ask_nowait("POST", "/v4/Subscriptions", body)
+    await settle()
+    peer.take()
+    await closed.grant(False)
+    assert told(peer) == [str(DENIED)]
+    gate.set()
+    await settle()
+    replayed, confirmed = peer.take_events()
+    assert replayed["event_type"] == "map_item_added"
+    assert [one["object_sid"] for one in confirmed["events"]] == [other_sid]
+
+
+async def test_a_repair_does_not_go_on_for_whom_may_read_no_more(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = await closed.world.ready()
+    await peer.subscribe((closed.sid, "map", None))
+    (subscription,) = peer.session.subscriptions()
+    gate = closed.hold(monkeypatch, "replay")
+    subscription.last_id = 0
+    subscription.hold()
+    peer.session.on_gap(subscription)
+    await settle()
+    await closed.grant(False)
+    assert told(peer) == [str(DENIED)]
+    gate.set()
+    await settle()
+    assert told(peer) == []
+
+
+@pytest.mark.parametrize("kind", [None, "live_query"])
+async def test_a_search_answers_nobody_who_lost_access_while_it_was_reading(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch, kind: str | None
+) -> None:
+    peer = await closed.world.ready()
+    gate = closed.hold(monkeypatch, "list_items")
+    body = {"query_string": "", "type": kind}
+    asked = asyncio.create_task(_search(peer, body))
+    await settle()
+    await closed.grant(False)
+    gate.set()
+    status, answer = await asked
+    assert (status, answer["code"]) == (403, DENIED)
+    assert closed.world.face.queries.statistics().live_queries == 0
+
+
+async def _search(peer: Peer, body: dict[str, Any]) -> tuple[int, Any]:
+    peer.ask_nowait("POST", "/v3/Insights/room/Items", body)
+    while True:
+        await settle()
+        for message in peer.take():
+            if message.http_status is not None:
+                return message.http_status.code, json.loads(message.payload)
+
+
+async def test_who_is_not_concerned_goes_on(closed: Closed) -> None:
+    await closed.grant(True, "bob")
+    peer = await closed.world.ready()
+    await peer.subscribe((closed.sid, "map", None))
+    for identity, match in (("bob", Match.EXACT), ("al", Match.EXACT), ("al", Match.PREFIX)):
+        await closed.grant(False, identity, match)
+    await closed.grant(False, EVERYBODY, Match.EVERYBODY)
+    await closed.world.put(closed.ref, "later")
+    assert told(peer) == ["map_item_added"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "match"), [("ali", Match.PREFIX), (EVERYBODY, Match.EVERYBODY)]
+)
+async def test_a_wider_permission_that_goes_takes_the_subscription_along(
+    closed: Closed, identity: str, match: Match
+) -> None:
+    await closed.grant(True, identity, match)
+    await closed.world.node.execute(c.RemovePermission(closed.ref, "alice", ADMIN))
+    peer = await closed.world.ready()
+    await peer.subscribe((closed.sid, "map", None))
+    await closed.world.put(closed.ref, "before")
+    assert told(peer) == ["map_item_added"]
+    await closed.world.node.execute(c.RemovePermission(closed.ref, identity, ADMIN, match=match))
+    await settle()
+    assert told(peer) == [str(DENIED)]
+    await closed.world.put(closed.ref, "after")
+    assert told(peer) == []
+
+
+async def test_live_queries_end_when_it_cannot_be_known_whether_they_may_go_on(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = await closed.world.ready()
+    status, answer = await _search(peer, {"query_string": "", "type": "live_query"})
+    assert status == 200
+    entry = {
+        "object_sid": answer["query_id"],
+        "object_type": "live_query",
+        "last_event_id": answer["last_event_id"],
+        "indexName": "room",
+        "queryExpression": "",
+    }
+    body = subscription_body() | {"requests": [entry]}
+    await peer.ask("POST", "/v4/Subscriptions", body)
+    assert told(peer) == ["subscription_established"]
+
+    async def fail(*arguments: Any) -> Any:
+        raise Fault(Reason.UNAVAILABLE)
+
+    monkeypatch.setattr(closed.world.store, "list_grants", fail)
+    await closed.grant(False)
+    assert len(told(peer)) == 1
+    assert closed.world.face.queries.statistics().live_queries == 0
