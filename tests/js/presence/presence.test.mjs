@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { subscribed } from "../lib/clients.mjs";
+import { subscribed, subscribedAgain } from "../lib/clients.mjs";
+import { socketUrl } from "../lib/environment.mjs";
+import { Proxy } from "../lib/proxy.mjs";
 import { restItems } from "../lib/state.mjs";
 import { collect, pause, until } from "../lib/waiting.mjs";
 import { WINDOW_MS, entry, entryThat, isGone, openWorld, presenceSettings } from "./lib.mjs";
@@ -40,6 +42,28 @@ test("who comes back within the window was never gone", async () => {
   await pause(WINDOW_MS * 1.5);
   assert.equal((await entry(map, "bea")).since, since);
   assert.deepEqual(events.filter(({ item, key }) => (item?.key ?? key) === "bea"), []);
+});
+
+test("a client counts once while its old connection is not known to be dead", async () => {
+  const proxy = await Proxy.listen(socketUrl);
+  after(() => proxy.close());
+  const client = await world.connect("cat", { url: proxy.url });
+  const before = await entryThat(map, "cat", (data) => data?.endpoints === 1);
+  const actions = await client.map("on-disconnect");
+  await subscribed(actions);
+  await actions.set("cat", { action: "remove_item", map: "m", key: "k" });
+  const events = collect(map, "itemAdded", "itemRemoved", "itemUpdated");
+  for (const lose of ["orphan", "cut", "orphan"]) {
+    const again = subscribedAgain(actions);
+    proxy[lose]();
+    await again;
+  }
+  await pause(WINDOW_MS / 2);
+  proxy.bury();
+  await pause(WINDOW_MS * 1.5);
+  assert.deepEqual(await entry(map, "cat"), before);
+  assert.deepEqual(events.filter(({ item, key }) => (item?.key ?? key) === "cat"), []);
+  assert.ok("cat" in (await restItems(world.rest.syncMaps("on-disconnect"))));
 });
 
 test("what a client publishes is in its entry, for itself too", async () => {
