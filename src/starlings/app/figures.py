@@ -9,6 +9,7 @@ from starlings.app.metrics import Figure
 from starlings.auth.basic import BasicAuthenticator
 from starlings.auth.keyring import Keyring
 from starlings.node.node import Node
+from starlings.node.presence_keeper import PresenceKeeper
 from starlings.node.reachability import Reachability
 from starlings.rest.app import RestApp
 from starlings.storage.store import Store
@@ -16,7 +17,7 @@ from starlings.webhooks.dispatcher import Dispatcher
 from starlings.ws.face import SyncFace
 from starlings.ws.http import BoundedHttpServer
 
-__all__ = ["list_figures", "list_webhook_figures"]
+__all__ = ["list_figures", "list_presence_figures", "list_webhook_figures"]
 
 
 def list_figures(
@@ -187,5 +188,29 @@ def list_webhook_figures(
             "counter",
             "Webhooks of messages and endpoints that the store could not take.",
             lambda: float(node.lost_webhooks + reachability.lost),
+        ),
+    ]
+
+
+def list_presence_figures(presence: PresenceKeeper) -> list[Figure]:
+    """The figures of presence and on-disconnect actions."""
+    return [
+        Figure(
+            "starlings_presence_services",
+            "gauge",
+            "Services with presence or on-disconnect actions.",
+            lambda: float(presence.statistics().services),
+        ),
+        Figure(
+            "starlings_presence_writes",
+            "counter",
+            "Changes of presence Maps.",
+            lambda: float(presence.statistics().written),
+        ),
+        Figure(
+            "starlings_on_disconnect_performed",
+            "counter",
+            "On-disconnect actions that were performed.",
+            lambda: float(presence.statistics().performed),
         ),
     ]

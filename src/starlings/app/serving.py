@@ -26,7 +26,7 @@ from starlings import __version__
 from starlings.app.credentials import IdentityRevoker
 from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
-from starlings.app.figures import list_figures, list_webhook_figures
+from starlings.app.figures import list_figures, list_presence_figures, list_webhook_figures
 from starlings.app.first_start import ensure_credentials
 from starlings.app.health import Health
 from starlings.app.listening import ListeningServer, make_config, open_listener, print_address
@@ -141,6 +141,7 @@ async def _serve_store(
     requests = RequestCounter()
     figures = list_figures(store, rest, face, http, authenticator, keyring)
     figures += list_webhook_figures(dispatcher, node, reachability)
+    figures += list_presence_figures(presence)
     metrics = Metrics(requests, figures, __version__)
     site = Site(rest, authenticator, health, metrics, requests)
     config = make_config(site, http, face.server, settings)
