@@ -293,6 +293,19 @@ async def test_who_has_gone_publishes_nothing(server: Server, service: Service) 
     assert await refusal_of(put) is Reason.ACCESS_DENIED
 
 
+@pytest.mark.parametrize("identity", ["a/b c%2F", "\u0928\U0001f426" * 128, "x" * 256, "0"])
+async def test_every_identity_can_be_present(
+    server: Server, service: Service, identity: str
+) -> None:
+    actor = server.connect(service, identity)
+    await server.work()
+    await server.set(service, "presence", identity, {"n": 1}, actor)
+    await server.restart()
+    assert (await server.items(service, "presence"))[identity]["client"] == {"n": 1}
+    await server.pass_window(10)
+    assert await server.items(service, "presence") == {}
+
+
 async def test_a_map_with_content_is_not_taken(server: Server) -> None:
     service = await server.create_service()
     await server.node.create_object(service, Kind.MAP, "m", None, None, SYSTEM_ACTOR, None)
