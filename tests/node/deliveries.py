@@ -43,6 +43,9 @@ class Frames:
         self.encoded += 1
         return f"{event.type.name} {event.event_id}".encode()
 
+    def mute_removal(self, frame: bytes) -> bytes:
+        return b"muted " + frame
+
     def encode_message(self, message: Message, service_sid: str) -> bytes:
         self.encoded += 1
         return b"message " + message.data

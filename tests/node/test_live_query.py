@@ -336,6 +336,9 @@ class NoFrames:
     def encode_event(self, target: SyncObject, event: Event, service_sid: str) -> bytes:
         return b""
 
+    def mute_removal(self, frame: bytes) -> bytes:
+        return frame
+
     def encode_message(self, message: Message, service_sid: str) -> bytes:
         raise AssertionError("Maps have no messages")
 

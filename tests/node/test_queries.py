@@ -59,6 +59,9 @@ class NoFrames:
     def encode_event(self, *_: object) -> bytes:
         return b""
 
+    def mute_removal(self, *_: object) -> bytes:
+        return b""
+
     def encode_message(self, *_: object) -> bytes:
         return b""
 

@@ -155,12 +155,12 @@ def test_an_ended_subscription_stays_ended() -> None:
     assert (subscription.mode, owner.sent) == (Mode.ENDED, [])
 
 
-def test_an_own_removal_of_an_item_is_not_echoed_but_counted() -> None:
+def test_an_own_removal_of_an_item_is_muted_and_others_are_told() -> None:
     subscription, owner = a_live_one()
     subscription.hear(a_delivery(1, EventType.ITEM_REMOVED, endpoint="EP-own"))
     subscription.hear(a_delivery(2, EventType.ITEM_REMOVED, endpoint="EP-other"))
     subscription.hear(a_delivery(3, EventType.ITEM_UPDATED, endpoint="EP-own"))
-    assert owner.sent == ["ITEM_REMOVED 2", "ITEM_UPDATED 3"]
+    assert owner.sent == ["muted ITEM_REMOVED 1", "ITEM_REMOVED 2", "ITEM_UPDATED 3"]
     assert owner.gaps == 0
 
 

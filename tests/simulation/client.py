@@ -41,6 +41,9 @@ __all__ = ["Client", "Copy", "Lost", "Response"]
 PATHS = {"document": "Documents", "list": "Lists", "map": "Maps", "stream": "Streams"}
 _REQUEST_TIMEOUT_SECONDS = 30.0
 
+_MUTED = "_item_dropped"
+"""What an own removal, told by its reply, ends in."""
+
 
 class Lost(Exception):
     """The connection broke, or no reply came: whether the request was carried out is unknown."""
@@ -529,8 +532,12 @@ class Client:
         if event.request_id is not None and is_live:
             if event.request_id in self._own_requests:
                 self._accuse(copy, f"own event {event_id} came before its reply")
-            if event.request_id in self._own_answered and event.type is EventType.ITEM_REMOVED:
+            is_own = event.request_id in self._own_answered
+            is_muted = event_type.endswith(_MUTED)
+            if is_own and event.type is EventType.ITEM_REMOVED and not is_muted:
                 self._accuse(copy, f"own removal {event_id} was echoed")
+            if is_muted and not is_own:
+                self._accuse(copy, f"removal {event_id} of somebody else was muted")
         track = copy.track if correlation_id is None else copy.tracks.get(correlation_id)
         if track is None:
             if copy.sid not in self._closed_sids:  # else it was sent before the cancel was read
@@ -547,12 +554,10 @@ class Client:
             track.last_id = event_id
 
     def _check_skipped(self, copy: Copy, after_id: int, last_id: int) -> None:
-        """Every event in between must be obsolete, or an own removal told by its reply."""
+        """Every event in between must be obsolete."""
         for event_id in range(after_id + 1, last_id + 1):
             event = self._history.find(copy.sid, event_id)
             if event is None or self._history.is_superseded(copy.sid, event_id):
-                continue
-            if event.type is EventType.ITEM_REMOVED and event.request_id in self._own_answered:
                 continue
             self._accuse(copy, f"event {event_id} was left out: {event}")
 
@@ -565,6 +570,8 @@ class Client:
                 copy.revision = event["document_revision"]
             return
         copy.last_id = max(copy.last_id, event_id)
+        if event_type.endswith(_MUTED):
+            return  # a type that no client knows: only its id counts
         key = event["item_index"] if copy.kind == "list" else event["item_key"]
         data = None if event_type.endswith("_removed") else event["item_data"]
         copy.store(key, data, event_id, event["item_revision"])

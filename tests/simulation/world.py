@@ -340,9 +340,13 @@ class World:
     async def _update_token(self, client: Client) -> None:
         await client.update_token()
 
-    def _drain(self, client: Client) -> Awaitable[None] | None:
-        del client
-        return self._server.face.drain(1.0) if self._is_up else None
+    async def _drain(self, client: Client) -> None:
+        """An orderly restart: sessions are sent away, then the server ends."""
+        if self._is_up:
+            server = self._server
+            await server.face.drain(1.0)
+            if self._is_up and self._server is server:
+                await self._kill_server(client)
 
     async def _kill_server(self, client: Client) -> None:
         del client

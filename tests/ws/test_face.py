@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -50,24 +51,58 @@ async def test_a_removed_service_ends_its_sessions() -> None:
         assert (here.is_closed, there.is_closed) == (False, True)
 
 
-async def test_drain_spreads_those_who_come_back_and_drops_strangers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_drain_drops_those_who_come_back_soon_and_strangers() -> None:
     async with a_world() as world:
         peers = [await world.ready() for _ in range(4)]
         stranger = world.connect()
-        draining = asyncio.ensure_future(world.face.drain(10.0))
+        await world.face.drain(10.0)
+        assert [peer.take() for peer in peers] == [[]] * 4
+        assert all(peer.is_closed for peer in (*peers, stranger))
+        assert world.face.statistics().sessions == 0
+
+
+async def test_drain_sends_many_away_for_different_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("starlings.ws.face._RETURN_PACE_SECONDS", 2.0)
+    async with a_world() as world:
+        peers = [await world.ready() for _ in range(4)]
+        draining = asyncio.ensure_future(world.face.drain(8.0))
         await settle()
+        told = [peer for peer in peers if not peer.is_closed]
+        assert len(told) == 3
         delays = []
-        for peer in peers:
+        for peer in told:
             (close,) = peer.take()
             assert isinstance(close, ServerClose)
             assert close.status.code == 308
-            delays.append(close.payload)
+            delays.append(json.loads(close.payload)["backoff_policy"]["reconnect_min_ms"])
             peer.acknowledge(close)
-        assert len(set(delays)) == 4
+        assert sorted(delays) == [2000, 4000, 6000]
         await draining
-        assert stranger.is_closed
+        assert world.face.statistics().sessions == 0
+
+
+async def test_drain_lets_requests_finish_and_closes_nobody_who_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("starlings.ws.face._RETURN_PACE_SECONDS", 2.0)
+    async with a_world() as world:
+        sid, _ = await world.create(Kind.MAP)
+        idle, waiting = await world.ready(), await world.ready()
+        waiting.ask_nowait("GET", f"/v3/Maps/{sid}")
+        idle.ask_nowait("GET", f"/v3/Maps/{sid}")
+        await world.face.drain(4.0)
+        assert [len(peer.take()) for peer in (idle, waiting)] == [1, 1]
+        assert (idle.is_closed, waiting.is_closed) == (True, True)
+
+
+async def test_nobody_begins_a_session_while_draining() -> None:
+    async with a_world() as world:
+        await world.face.drain(0.0)
+        late = world.connect()
+        await settle()
+        assert late.is_closed
         assert world.face.statistics().sessions == 0
 
 

@@ -27,6 +27,10 @@ class Encoder(Protocol):
 
     def encode_event(self, target: SyncObject, event: Event, service_sid: str) -> bytes: ...
 
+    def mute_removal(self, frame: bytes) -> bytes:
+        """An ``ITEM_REMOVED`` frame for whoever removed the item: counted, but not told again."""
+        ...
+
     def encode_message(self, message: Message, service_sid: str) -> bytes: ...
 
 
@@ -37,6 +41,8 @@ class Delivery:
     """
 
     __slots__ = (
+        "_encoder",
+        "_own_frame",
         "event",
         "event_id",
         "frame",
@@ -49,6 +55,8 @@ class Delivery:
     def __init__(
         self, target: SyncObject, event: Event, service_sid: str, encoder: Encoder
     ) -> None:
+        self._encoder = encoder
+        self._own_frame = b""
         self.target = target
         self.event = event
         self.event_id = event.event_id
@@ -59,6 +67,13 @@ class Delivery:
         """Empty for events that no subscriber is sent."""
         if self.is_visible or event.type is EventType.OBJECT_REMOVED:
             self.frame = encoder.encode_event(target, event, service_sid)
+
+    @property
+    def own_frame(self) -> bytes:
+        """Of an item's removal: the frame for whoever removed it, who knows from its reply."""
+        if not self._own_frame:
+            self._own_frame = self._encoder.mute_removal(self.frame)
+        return self._own_frame
 
 
 class MessageDelivery(NamedTuple):

@@ -103,8 +103,10 @@ class Subscription:
                 self._hear_hidden(delivery)
             elif delivery.event_id == self.last_id + 1:
                 self.last_id = delivery.event_id
-                # An own removal was reported by its reply already. [8.4]
-                if not delivery.is_item_removal or delivery.event.endpoint != self._owner.endpoint:
+                if delivery.is_item_removal and delivery.event.endpoint == self._owner.endpoint:
+                    # Reported by its reply already: told again it would seem somebody else's. [8.4]
+                    self._send(delivery.own_frame)
+                else:
                     self._send(delivery.frame)
             elif delivery.event_id > self.last_id:
                 self.hold()

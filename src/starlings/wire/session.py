@@ -426,7 +426,8 @@ class ServerSession:
             case Update():
                 return [_reply(message.id, UNAVAILABLE.status)]
             case _:
-                # Nobody waits for these: the client gives up its requests when it reads `close`.
+                # Not carried out any more. A JavaScript client that has sent one waits 30 s for
+                # its reply: the owner must not `close` while requests are under way.
                 return []
 
     def _say_close(

@@ -29,6 +29,12 @@ __all__ = ["FaceStatistics", "SyncFace"]
 
 logger = logging.getLogger("starlings.ws")
 
+_RETURN_PACE_SECONDS = 0.002
+"""From one client's return to the next one's, when all are sent away: 500 a second."""
+_LAST_TURNS = 22
+_LAST_TURN_SECONDS = 0.05
+"""A bit more than a second in all: what clients may take to answer ``close``."""
+
 
 class FaceStatistics(NamedTuple):
     """``sessions`` is the present number; the rest counts since the start."""
@@ -81,6 +87,7 @@ class SyncFace:
         self.telemetry_events = 0
         self._sessions: set[SyncSession] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_draining = False
         self._opened = 0
         self._ended: Counter[str] = Counter()
         self._connect_tokens = 0.0
@@ -90,6 +97,11 @@ class SyncFace:
         node.listen_to_messages(self.hub.publish_message)
 
     # For sessions
+
+    @property
+    def is_draining(self) -> bool:
+        """True when no more sessions shall begin."""
+        return self._is_draining
 
     def add(self, session: SyncSession) -> None:
         self._sessions.add(session)
@@ -174,18 +186,35 @@ class SyncFace:
         )
 
     async def drain(self, spread_seconds: float) -> None:
-        """End all sessions; clients come back over ``spread_seconds``, not all at once."""
+        """End all sessions so that no call is left hanging and clients don't come back all at once.
+
+        A session that has requests under way is given a second to finish them. Then it is dropped:
+        after ``close`` a JavaScript client would wait 30 s for replies that never come. Clients
+        come back about a second after they were dropped; where that would be too many in a short
+        time, those that wait for nothing are told to come back later, over ``spread_seconds``.
+        [wire-protocol 4.6]
+        """
+        self._is_draining = True
         sessions = list(self._sessions)
+        pace_seconds = min(_RETURN_PACE_SECONDS, spread_seconds / max(1, len(sessions)))
+        to_drop = []
         for place, session in enumerate(sessions):
-            if session.token is None:
-                session.drop(EndReason.SHUTDOWN)
+            delay_ms = int(1000 * pace_seconds * place)
+            if delay_ms < 1000 or session.has_requests or session.token is None:
+                to_drop.append(session)
             else:
-                share = spread_seconds * 1000 * place / max(1, len(sessions))
-                session.drain(int(share))
-        for _ in range(30):
+                session.offload(delay_ms)
+        for turn in range(_LAST_TURNS):
+            busy = []
+            for session in to_drop:
+                if session.has_requests and turn < _LAST_TURNS - 1:
+                    busy.append(session)
+                else:
+                    session.drop(EndReason.SHUTDOWN)
+            to_drop = busy
             if not self._sessions:
                 break
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_LAST_TURN_SECONDS)
         for session in list(self._sessions):
             session.drop(EndReason.SHUTDOWN)
 

@@ -134,6 +134,8 @@ class SyncSession(SubscriptionOwner):
         )
         self._face.add(self)
         self._set_timer()
+        if self._face.is_draining:
+            self.drop(e.Reason.SHUTDOWN)
 
     def on_message(self, data: bytes) -> None:
         # The reply to a ``close`` looks the same, and ends the session.
@@ -211,8 +213,13 @@ class SyncSession(SubscriptionOwner):
 
     # From the face
 
-    def drain(self, reconnect_min_ms: int) -> None:
-        """Ask the client to come back later, elsewhere."""
+    @property
+    def has_requests(self) -> bool:
+        """Whether the client waits for replies."""
+        return self._requests > 0
+
+    def offload(self, reconnect_min_ms: int) -> None:
+        """Ask a client that waits for no reply to come back later, or elsewhere."""
         self._handle(e.CloseRequested(close_codes.OFFLOAD, reconnect_min_ms))
 
     def drop(self, reason: e.Reason) -> None:
