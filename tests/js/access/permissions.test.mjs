@@ -110,93 +110,96 @@ async function shared(kind, letters) {
 const denied = (promise) => refused(promise, 403, 54007);
 const isAllowed = (allowed, promise) => (allowed ? promise : denied(promise));
 
-for (const [name, kind] of Object.entries(kinds)) {
-  describe(name, { concurrency: true }, () => {
-    for (const letters of ["", "r", "w", "m", "rw", "rm", "wm", "rwm"]) {
-      test(`with the rights "${letters}" just these are granted`, async () => {
-        const { id, theirs, mine, grant } = await shared(kind, "rwm");
-        const events = collect(mine, kind.event);
-        const failure = letters.includes("r") ? null : waitForEvent(mine, "failure");
-        await grant(flagsOf(letters));
-        if (failure) {
-          const { status, code } = await failure;
-          assert.deepEqual([status, code], [403, 54007]);
-        }
-        await isAllowed(letters.includes("r"), kind.open(zoe2, id));
-        for (const write of kind.writes(mine)) {
-          await isAllowed(letters.includes("w"), write());
-        }
-        // Before these the SDK reads.
-        if (letters.includes("r")) {
-          for (const edit of kind.edits(mine)) {
-            await isAllowed(letters.includes("w"), edit());
+// Each kind by its own: permissions of one that end are waited for while others are tested.
+describe("objects", { concurrency: true }, () => {
+  for (const [name, kind] of Object.entries(kinds)) {
+    describe(name, { concurrency: true }, () => {
+      for (const letters of ["", "r", "w", "m", "rw", "rm", "wm", "rwm"]) {
+        test(`with the rights "${letters}" just these are granted`, async () => {
+          const { id, theirs, mine, grant } = await shared(kind, "rwm");
+          const events = collect(mine, kind.event);
+          const failure = letters.includes("r") ? null : waitForEvent(mine, "failure");
+          await grant(flagsOf(letters));
+          if (failure) {
+            const { status, code } = await failure;
+            assert.deepEqual([status, code], [403, 54007]);
           }
-        }
-        for (const manage of kind.manages(mine)) {
-          await isAllowed(letters.includes("m"), manage());
-        }
-        const isTheirs = (event) => (event.item ?? event.message ?? event).data?.n === 77;
-        await kind.cause(theirs, 77);
-        if (letters.includes("r")) {
-          await until(() => events.filter(isTheirs).length === 1);
-        }
-        await isAllowed(letters.includes("m"), kind.remove(mine));
-        assert.equal(events.filter(isTheirs).length, letters.includes("r") ? 1 : 0);
-      });
-    }
-
-    test("a new grant lets a new subscription through", async () => {
-      const { id, theirs, mine, grant, revoke } = await shared(kind, "r");
-      const failed = waitForEvent(mine, "failure");
-      await revoke();
-      await failed;
-      mine.close();
-      await denied(kind.open(zoe, id));
-      await grant(flagsOf("r"));
-      const again = await kind.open(zoe, id);
-      await subscribed(again);
-      const told = waitForEvent(again, kind.event);
-      await kind.cause(theirs, 5);
-      await told;
-    });
-
-    test("who creates it may do everything, others nothing", async () => {
-      const id = unusedName("created");
-      const own = await kind.open(zoe, id);
-      await denied(kind.open(bob, id));
-      await kind.prepare?.(own);
-      for (const step of [...kind.writes(own), ...kind.edits(own), ...kind.manages(own)]) {
-        await step();
+          await isAllowed(letters.includes("r"), kind.open(zoe2, id));
+          for (const write of kind.writes(mine)) {
+            await isAllowed(letters.includes("w"), write());
+          }
+          // Before these the SDK reads.
+          if (letters.includes("r")) {
+            for (const edit of kind.edits(mine)) {
+              await isAllowed(letters.includes("w"), edit());
+            }
+          }
+          for (const manage of kind.manages(mine)) {
+            await isAllowed(letters.includes("m"), manage());
+          }
+          const isTheirs = (event) => (event.item ?? event.message ?? event).data?.n === 77;
+          await kind.cause(theirs, 77);
+          if (letters.includes("r")) {
+            await until(() => events.filter(isTheirs).length === 1);
+          }
+          await isAllowed(letters.includes("m"), kind.remove(mine));
+          assert.equal(events.filter(isTheirs).length, letters.includes("r") ? 1 : 0);
+        });
       }
-      await kind.remove(own);
-    });
 
-    test("permissions for prefixes and everybody let in and shut out at once", async () => {
-      const { id, mine, grant, revoke } = await shared(kind, "r");
-      await grant({ ...flagsOf("r"), Match: "everybody" }, "*");
-      await revoke();
-      await (await kind.open(zoe2, id)).close();
-      // Nobody's own any more, yet everybody's: the subscription has lived on.
-      const failed = waitForEvent(mine, "failure");
-      await grant({ ...flagsOf("w"), Match: "prefix" }, "zo");
-      assert.equal((await failed).code, 54007);
-      await denied(kind.open(zoe2, id));
-      await revoke("zo", "?Match=prefix");
-      await kind.open(zoe2, id);
-    });
+      test("a new grant lets a new subscription through", async () => {
+        const { id, theirs, mine, grant, revoke } = await shared(kind, "r");
+        const failed = waitForEvent(mine, "failure");
+        await revoke();
+        await failed;
+        mine.close();
+        await denied(kind.open(zoe, id));
+        await grant(flagsOf("r"));
+        const again = await kind.open(zoe, id);
+        await subscribed(again);
+        const told = waitForEvent(again, kind.event);
+        await kind.cause(theirs, 5);
+        await told;
+      });
 
-    test("a permission that ends takes the subscription along", async () => {
-      const { mine, grant } = await shared(kind, "rw");
-      const failed = waitForEvent(mine, "failure");
-      const asked = performance.now();
-      await grant({ ...flagsOf("r"), Ttl: 1 });
-      const { status, code } = await failed;
-      assert.deepEqual([status, code], [403, 54007]);
-      const waited = performance.now() - asked;
-      assert.ok(waited > 950 && waited < 2500, `${waited} ms after a grant for one second`);
+      test("who creates it may do everything, others nothing", async () => {
+        const id = unusedName("created");
+        const own = await kind.open(zoe, id);
+        await denied(kind.open(bob, id));
+        await kind.prepare?.(own);
+        for (const step of [...kind.writes(own), ...kind.edits(own), ...kind.manages(own)]) {
+          await step();
+        }
+        await kind.remove(own);
+      });
+
+      test("permissions for prefixes and everybody let in and shut out at once", async () => {
+        const { id, mine, grant, revoke } = await shared(kind, "r");
+        await grant({ ...flagsOf("r"), Match: "everybody" }, "*");
+        await revoke();
+        await (await kind.open(zoe2, id)).close();
+        // Nobody's own any more, yet everybody's: the subscription has lived on.
+        const failed = waitForEvent(mine, "failure");
+        await grant({ ...flagsOf("w"), Match: "prefix" }, "zo");
+        assert.equal((await failed).code, 54007);
+        await denied(kind.open(zoe2, id));
+        await revoke("zo", "?Match=prefix");
+        await kind.open(zoe2, id);
+      });
+
+      test("a permission that ends takes the subscription along", async () => {
+        const { mine, grant } = await shared(kind, "rw");
+        const failed = waitForEvent(mine, "failure");
+        const asked = performance.now();
+        await grant({ ...flagsOf("r"), Ttl: 1 });
+        const { status, code } = await failed;
+        assert.deepEqual([status, code], [403, 54007]);
+        const waited = performance.now() - asked;
+        assert.ok(waited > 950 && waited < 2500, `${waited} ms after a grant for one second`);
+      });
     });
-  });
-}
+  }
+});
 
 test("queries take the right to read", async () => {
   const { id, grant, revoke } = await shared(kinds.map, "wm");
@@ -229,7 +232,8 @@ test("the switch acts on what is subscribed to, both ways", async () => {
   const [, , map] = found;
   const live = await guest.liveQuery(map.id, "");
   await subscribed(live);
-  const failures = [live, ...found.map(({ mine }) => mine)].map((one) => waitForEvent(one, "failure"));
+  const subscriptions = [live, ...found.map(({ mine }) => mine)];
+  const failures = subscriptions.map((one) => waitForEvent(one, "failure"));
   await rest("POST", `/Services/${open.serviceSid}`, { AclEnabled: true });
   for (const { status, code } of await Promise.all(failures)) {
     assert.deepEqual([status, code], [403, 54007]);

@@ -10,8 +10,8 @@ import { restClient, restUrl, unusedName } from "../lib/environment.mjs";
 import { pause, until } from "../lib/waiting.mjs";
 
 const RATE = 500;
-const BEFORE_MS = 700;
-const AFTER_MS = 1700;
+const BEFORE_MS = 500;
+const AFTER_MS = 1300;
 const ALLOWED_MS = 1000;
 const TICK_MS = 10;
 
