@@ -165,6 +165,26 @@ async def test_a_crash_leaves_no_ghosts_and_loses_nobody(server: Server, service
     assert after["alice"] == before["alice"]
 
 
+async def test_who_is_sent_away_because_the_server_ends_keeps_entry_and_actions(
+    server: Server, service: Service
+) -> None:
+    await server.node.create_object(service, Kind.MAP, "m", None, None, SYSTEM_ACTOR, None)
+    actor = server.connect(service, "alice", "client of alice")
+    action: dict[str, Any] = {"action": "set_item", "map": "m", "key": "k", "data": {}}
+    await server.set(service, "on-disconnect", "k", action, actor)
+    await server.work()
+    before = await server.items(service, "presence")
+    server.keeper.freeze()
+    server.disconnect(service, actor)
+    await server.pass_window(60)
+    await asyncio.wait_for(server.keeper.run(), 5)
+    await server.restart()
+    server.connect(service, "alice", "client of alice")
+    await server.pass_window(60)
+    assert await server.items(service, "presence") == before
+    assert await server.items(service, "m") == {}
+
+
 async def test_more_entries_than_a_page_survive_a_restart(
     server: Server, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,7 +159,7 @@ async def _serve_store(
                 group.create_task(dispatcher.run(), name="webhooks"),
             ]
             logger.info("Started data=%s version=%s", directory.path, __version__)
-            _stop_on_signals(group, server, health, face, settings.drain)
+            _stop_on_signals(group, server, health, face, presence, settings.drain)
             await server.serve([listener])
             await face.close()
             for task in background:
@@ -224,6 +224,7 @@ def _stop_on_signals(
     server: ListeningServer,
     health: Health,
     face: SyncFace,
+    presence: PresenceKeeper,
     drain_seconds: float,
 ) -> None:
     """From now on to the end of the loop: a signal that comes while the store closes is too late to
@@ -243,6 +244,7 @@ def _stop_on_signals(
             server.stop_at_once()
             return
         health.is_draining = True
+        presence.freeze()
         group.create_task(drain(), name="drain")
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -85,6 +85,7 @@ class PresenceKeeper:
         self._endpoints: dict[str, str] = {}
         self._wake = asyncio.Event()
         self._configuring = asyncio.Lock()
+        self._is_frozen = False
         self._written = self._performed = 0
         """Of rooms that are no more."""
         node.guard = self
@@ -114,10 +115,19 @@ class PresenceKeeper:
         if one is None:
             return
         del self._endpoints[one.name]
+        if self._is_frozen:
+            return
         room = self._rooms.get(one.service_oid)
         if room is not None:
             room.disconnect(one.identity, one.endpoint, window_of(service))
             self._wake.set()
+
+    def freeze(self) -> None:
+        """The server is about to end. Who leaves from now on is sent away and will be back: whether
+        in time is judged by the next run.
+        """
+        self._is_frozen = True
+        self._wake.set()
 
     # From REST
 
@@ -188,9 +198,13 @@ class PresenceKeeper:
     # The loop
 
     async def run(self) -> None:
-        """Write until cancelled. What isn't written by then is found out at the next start."""
+        """Write until cancelled or frozen. What isn't written by then is found out at the next
+        start.
+        """
         while True:
             await self._wait()
+            if self._is_frozen:
+                return
             await asyncio.sleep(_TICK_SECONDS if await self.work() else _PAUSE_SECONDS)
 
     async def work(self) -> bool:
