@@ -35,6 +35,7 @@ class FaultyStore(MemoryStore):
         if self.breaks_after is not None:
             self.breaks_after -= 1
             self.is_broken = self.breaks_after < 0
+        await asyncio.sleep(0)  # as a commit takes time, others have their turn
         if self.is_broken:
             raise Fault(Reason.UNAVAILABLE)
         return await super().execute(command)
@@ -299,11 +300,25 @@ async def test_publications_at_once_are_carried_out_in_turn(
         asyncio.create_task(server.set(service, "presence", "alice", {"n": number}, actor))
         for number in range(3)
     ]
-    await asyncio.gather(*publications)
+    writing = asyncio.create_task(server.keeper.work())
+    async with asyncio.timeout(5):
+        await asyncio.gather(*publications, writing)
     server.connect(service, "alice")
     await server.work()
     entry = (await server.items(service, "presence"))["alice"]
     assert (entry["client"], entry["endpoints"]) == ({"n": 2}, 2)
+
+
+async def test_a_publication_waits_for_the_write_under_way(
+    server: Server, service: Service
+) -> None:
+    actor = server.connect(service, "alice")
+    writing = asyncio.create_task(server.keeper.work())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await server.set(service, "presence", "alice", {"n": 1}, actor)
+    assert await writing
+    assert (await server.items(service, "presence"))["alice"]["client"] == {"n": 1}
 
 
 async def test_who_has_gone_publishes_nothing(server: Server, service: Service) -> None:

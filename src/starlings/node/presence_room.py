@@ -142,9 +142,13 @@ class PresenceRoom:
             *(self._perform(action) for action in actions),
         )
         if writes:
-            self._settled.set()
-            self._settled = asyncio.Event()
+            self._tell_settled()
         return all(done)
+
+    def _tell_settled(self) -> None:
+        """Let go on who waits for a write of its identity to end."""
+        self._settled.set()
+        self._settled = asyncio.Event()
 
     async def _write(self, write: PresenceWrite) -> bool:
         assert self.settings.presence is not None
@@ -267,6 +271,7 @@ class PresenceRoom:
             written, written_by = data, _event_of(outcome).event_id
         finally:
             state.end_publishing(identity, part, written, written_by)
+            self._tell_settled()
         return _as_before(outcome, event_id)
 
     async def register(self, command: ItemWrite, endpoint: str | None) -> Outcome:
