@@ -281,7 +281,7 @@ class PresenceKeeper:
         room = self._make_room(service, settings, settings_sid)
         is_new_presence = is_new_register = True
         if before is not None and before.settings.presence == settings.presence:
-            room.presence = before.presence
+            room.presence, room.settled = before.presence, before.settled
             is_new_presence = False
         if before is not None and before.settings.on_disconnect == settings.on_disconnect:
             room.on_disconnect = before.on_disconnect

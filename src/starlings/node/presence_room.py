@@ -45,6 +45,20 @@ _RETRY_SECONDS = 1.0
 _PAGE = 1_000
 
 
+class Signal:
+    """Wakes all who wait at that moment."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def tell(self) -> None:
+        self._event.set()
+        self._event = asyncio.Event()
+
+
 class PresenceRoom:
     """Belongs to the event loop.
 
@@ -69,7 +83,8 @@ class PresenceRoom:
         self._wake = wake
         self.presence = PresenceState()
         self.on_disconnect = OnDisconnectState()
-        self._settled = asyncio.Event()
+        self.settled = Signal()
+        """Some writes of ``presence`` have ended."""
         self.written = 0
         self.performed = 0
 
@@ -142,13 +157,8 @@ class PresenceRoom:
             *(self._perform(action) for action in actions),
         )
         if writes:
-            self._tell_settled()
+            self.settled.tell()
         return all(done)
-
-    def _tell_settled(self) -> None:
-        """Let go on who waits for a write of its identity to end."""
-        self._settled.set()
-        self._settled = asyncio.Event()
 
     async def _write(self, write: PresenceWrite) -> bool:
         assert self.settings.presence is not None
@@ -250,7 +260,7 @@ class PresenceRoom:
             )
         state = self.presence
         while state.is_busy(identity):
-            await self._settled.wait()
+            await self.settled.wait()
         if not state.is_connected(identity):
             deny("only who is connected is present")
         data, event_id = state.begin_publishing(identity, part)
@@ -271,7 +281,7 @@ class PresenceRoom:
             written, written_by = data, _event_of(outcome).event_id
         finally:
             state.end_publishing(identity, part, written, written_by)
-            self._tell_settled()
+            self.settled.tell()
         return _as_before(outcome, event_id)
 
     async def register(self, command: ItemWrite, endpoint: str | None) -> Outcome:
