@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import uvloop
 
+from starlings.app.garbage import tune_garbage_collector
 from starlings.core import commands as c
 from starlings.core import sids
 from starlings.core.limits import Limits, Rates
@@ -233,6 +234,7 @@ def main() -> int:
     parser.add_argument("--profile", type=int, metavar="WRITERS", help="profile instead")
     options = parser.parse_args()
     uvloop.install()
+    tune_garbage_collector()  # as the server does, for both sides
     if options.profile:
         _in_a_directory(
             options.directory,

@@ -28,6 +28,7 @@ from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
 from starlings.app.figures import list_figures, list_presence_figures, list_webhook_figures
 from starlings.app.first_start import ensure_credentials
+from starlings.app.garbage import tune_garbage_collector
 from starlings.app.health import Health
 from starlings.app.listening import ListeningServer, make_config, open_listener, print_address
 from starlings.app.metrics import Metrics, RequestCounter
@@ -73,6 +74,7 @@ def run_server(settings: Settings) -> None:
     directory = DataDirectory(settings.data)
     directory.make()
     _raise_file_limit()
+    tune_garbage_collector()
     with directory.lock(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, directory))
 
