@@ -357,15 +357,9 @@ class CatchUp:
         for event in events[:PAGE_EVENTS]:
             if size_bytes > PAGE_BYTES:
                 return _Replayed(last_id, is_complete=False)
-            if correlation_id is not None or not self._is_told_by_reply(event):
-                size_bytes += self._send(target, event, correlation_id)
+            size_bytes += self._send(target, event, correlation_id)
             last_id = event.event_id
         return _Replayed(last_id, is_complete=len(events) <= PAGE_EVENTS)
-
-    def _is_told_by_reply(self, event: Event) -> bool:
-        """True for a removal by this connection, as for live events. [8.4]"""
-        is_own = event.endpoint == self._owner.endpoint
-        return is_own and event.type is EventType.ITEM_REMOVED
 
     async def _send_snapshot(
         self,
@@ -387,8 +381,7 @@ class CatchUp:
             # Those whose time is up, too, as the log has them: a page without an event would make
             # the client ask for the same page again, and their removal is about to come. [8.5]
             event = _as_event(one, after_id)
-            if correlation_id is not None or not self._is_told_by_reply(event):
-                size_bytes += self._send(snapshot.object, event, correlation_id)
+            size_bytes += self._send(snapshot.object, event, correlation_id)
             last_id = one.event_id
         if not snapshot.is_complete:
             return _Replayed(last_id, is_complete=False)
@@ -431,7 +424,13 @@ class CatchUp:
     def _send(self, target: SyncObject, event: Event, correlation_id: CorrelationId | None) -> int:
         payload = encode_event_payload(self._base, target, event, self._service.sid, correlation_id)
         assert payload is not None
-        self._peer.send(self._encoder.frame(payload))
+        frame = self._encoder.frame(payload)
+        is_own_removal = (
+            event.type is EventType.ITEM_REMOVED and event.endpoint == self._owner.endpoint
+        )
+        if is_own_removal and correlation_id is None:
+            frame = self._encoder.mute_removal(frame)  # in a repair as live: told by the reply
+        self._peer.send(frame)
         return len(payload)
 
 
