@@ -81,6 +81,9 @@ class RecordingOwner(Owner):
     def send_framed(self, frame: bytes) -> None:
         self.sent.append(frame.decode())
 
+    def is_told_by_reply(self, subscription: Subscription, event: Event) -> bool:
+        return event.endpoint == self.endpoint
+
     def on_gap(self, subscription: Subscription) -> None:
         self.gaps += 1
 

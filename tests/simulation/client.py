@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from starlings.core.events import EventType
 from starlings.core.objects import ItemKey
 from starlings.wire.codec import decode_downstream, encode_upstream
 from starlings.wire.messages import (
@@ -534,8 +533,6 @@ class Client:
                 self._accuse(copy, f"own event {event_id} came before its reply")
             is_own = event.request_id in self._own_answered
             is_muted = event_type.endswith(_MUTED)
-            if is_own and event.type is EventType.ITEM_REMOVED and not is_muted:
-                self._accuse(copy, f"own removal {event_id} was echoed")
             if is_muted and not is_own:
                 self._accuse(copy, f"removal {event_id} of somebody else was muted")
         track = copy.track if correlation_id is None else copy.tracks.get(correlation_id)

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from starlings.core.events import EventType
+from starlings.core.events import Event, EventType
 from starlings.node.hub import Delivery, Hub
 from starlings.node.repeats import Answer, Repeats
 from starlings.node.subscription import Mode, Subscription
@@ -123,14 +123,11 @@ def test_a_catch_up_that_waits_for_ever_is_noticed() -> None:
     assert_noticed(SyncSession, "wait_for_room", wait_for_room)
 
 
-def test_own_removals_that_are_echoed_are_noticed() -> None:
-    original = Subscription.hear
+def test_removals_of_others_that_are_muted_are_noticed() -> None:
+    def is_told_by_reply(self: SyncSession, subscription: Subscription, event: Event) -> bool:
+        return True
 
-    def hear(self: Subscription, delivery: Delivery) -> None:
-        delivery.event = delivery.event._replace(endpoint=None)
-        original(self, delivery)
-
-    assert_noticed(Subscription, "hear", hear)
+    assert_noticed(SyncSession, "is_told_by_reply", is_told_by_reply)
 
 
 def test_a_world_that_stands_still_does_not_hang() -> None:

@@ -60,6 +60,11 @@ def test_own_removals_are_muted_in_a_repair_as_well(seed: int, tmp_path: Path) -
     live_through("memory", seed, tmp_path)
 
 
+@pytest.mark.parametrize("seed", [754])
+def test_an_own_removal_is_not_muted_before_its_reply(seed: int, tmp_path: Path) -> None:
+    live_through("memory", seed, tmp_path)
+
+
 def test_the_worlds_are_worth_living_in(tmp_path: Path) -> None:
     runs = [live_through("memory", seed, tmp_path) for seed in range(100, 110)]
     assert sum(run.events for run in runs) > 1_000

@@ -363,7 +363,10 @@ async def test_own_removals_are_muted_and_own_messages_not_echoed_but_others_are
         await world.put(ref, "k")
         for one in (peer, other):
             await one.subscribe((sid, "map", 0), (stream, "stream", None))
-        assert (await peer.ask("DELETE", f"/v3/Maps/{sid}/Items/k")).status == 200
+        removal = await peer.ask(
+            "DELETE", f"/v3/Maps/{sid}/Items/k", headers={"Twilio-Request-Id": "RQ1"}
+        )
+        assert removal.status == 200
         assert (
             await peer.ask("POST", f"/v3/Streams/{stream}/Messages", {"data": {}})
         ).status == 201
@@ -373,6 +376,33 @@ async def test_own_removals_are_muted_and_own_messages_not_echoed_but_others_are
             "map_item_removed",
             "stream_message_published",
         ]
+
+
+@pytest.mark.parametrize("is_anew", [False, True])
+async def test_an_own_removal_asked_for_before_the_subscription_is_told(
+    is_anew: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client may have opened the map again meanwhile: the reply is of no use to it then."""
+    async with a_world() as world:
+        peer = await world.ready()
+        sid, ref = await world.create(Kind.MAP)
+        await world.put(ref, "k")
+        if is_anew:
+            await peer.subscribe((sid, "map", 0))
+        gate = asyncio.Event()
+        original = MemoryStore.execute
+
+        async def execute(command: Any) -> Any:
+            await gate.wait()
+            return await original(world.store, command)
+
+        monkeypatch.setattr(world.store, "execute", execute)
+        peer.ask_nowait("DELETE", f"/v3/Maps/{sid}/Items/k", headers={"Twilio-Request-Id": "RQ1"})
+        await settle()
+        await peer.subscribe((sid, "map", 0), number=2)
+        gate.set()
+        await settle()
+        assert [one["event_type"] for one in peer.take_events()] == ["map_item_removed"]
 
 
 async def test_a_removal_begun_on_a_lost_connection_is_told_to_the_next(

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
-from starlings.core.events import EventType
+from starlings.core.events import Event, EventType
 from starlings.core.objects import Kind
 from starlings.node.hub import Delivery, MessageDelivery
 
@@ -53,6 +53,10 @@ class Owner:
     @property
     def send_framed(self) -> Callable[[bytes], None]:
         """Sends a complete frame; read once by each subscription, since it is called often."""
+        raise NotImplementedError
+
+    def is_told_by_reply(self, subscription: Subscription, event: Event) -> bool:
+        """True for the removal of an item that the client asked for under this subscription."""
         raise NotImplementedError
 
     def on_gap(self, subscription: Subscription) -> None:
@@ -103,7 +107,7 @@ class Subscription:
                 self._hear_hidden(delivery)
             elif delivery.event_id == self.last_id + 1:
                 self.last_id = delivery.event_id
-                if delivery.is_item_removal and delivery.event.endpoint == self._owner.endpoint:
+                if delivery.is_item_removal and self._owner.is_told_by_reply(self, delivery.event):
                     # Reported by its reply already: told again it would seem somebody else's. [8.4]
                     self._send(delivery.own_frame)
                 else:

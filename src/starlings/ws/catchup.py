@@ -425,11 +425,14 @@ class CatchUp:
         payload = encode_event_payload(self._base, target, event, self._service.sid, correlation_id)
         assert payload is not None
         frame = self._encoder.frame(payload)
-        is_own_removal = (
-            event.type is EventType.ITEM_REMOVED and event.endpoint == self._owner.endpoint
-        )
-        if is_own_removal and correlation_id is None:
-            frame = self._encoder.mute_removal(frame)  # in a repair as live: told by the reply
+        subscription = self.subscriptions.get(target.sid)
+        if (
+            correlation_id is None  # a repair: as for live events
+            and event.type is EventType.ITEM_REMOVED
+            and subscription is not None
+            and self._owner.is_told_by_reply(subscription, event)
+        ):
+            frame = self._encoder.mute_removal(frame)
         self._peer.send(frame)
         return len(payload)
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from starlings.core.access import may_concern
 from starlings.core.errors import Fault, Reason, Refusal, StarlingsError
+from starlings.core.events import Event
 from starlings.core.objects import Actor, Service
 from starlings.node.hub import Delivery
 from starlings.node.repeats import Answer
@@ -91,6 +92,7 @@ class SyncSession(SubscriptionOwner):
     """Implements ``transport.Listener`` and ``subscription.Owner``."""
 
     __slots__ = (
+        "_asking",
         "_catch_up",
         "_connection",
         "_face",
@@ -98,6 +100,7 @@ class SyncSession(SubscriptionOwner):
         "_is_closing",
         "_opened_at",
         "_protocol",
+        "_removals",
         "_requests",
         "_room",
         "_timer",
@@ -120,6 +123,11 @@ class SyncSession(SubscriptionOwner):
         self._room: asyncio.Future[None] | None = None
         self._has_acknowledged = False
         self._is_closing = False
+        self._asking: dict[str, int] = {}
+        """How often each request id is under way: a repetition may cross the answer."""
+        self._removals: dict[str, Subscription] = {}
+        """Of items, told by their replies: by id of the request, the subscription that the client
+        had when it asked."""
         self._requests = 0
         self._tokens = 0.0
         self._tokens_at = -math.inf  # a full bucket at first
@@ -451,16 +459,41 @@ class SyncSession(SubscriptionOwner):
             case _:
                 pass
         request_id = request.http_request.find_header("Twilio-Request-Id")
+        asked_under: Subscription | None = None
+        if self._catch_up is not None and route.operation is Operation.REMOVE_ITEM:
+            asked_under = self._catch_up.subscriptions.get(route.object_ref or "")
         if request_id is None or not is_change(request):
             answer = await handler.answer(request, route, caller)
         else:
             key = (caller.service.oid, caller.actor.identity, request_id, route)
-            answer = await self._face.repeats.answer(
-                key, lambda: handler.answer(request, route, caller)
-            )
+            self._asking[request_id] = self._asking.get(request_id, 0) + 1
+            try:
+                answer = await self._face.repeats.answer(
+                    key, lambda: handler.answer(request, route, caller)
+                )
+            finally:
+                still_asking = self._asking.pop(request_id) - 1
+                if still_asking:
+                    self._asking[request_id] = still_asking
+            if asked_under is not None and not still_asking:
+                self._note_removal(request_id, asked_under)
         if self._catch_up is not None and route.operation in (Operation.READ, Operation.CREATE):
             self._catch_up.note_opened(answer)
         return answer
+
+    def _note_removal(self, request_id: str, asked_under: Subscription) -> None:
+        """The removal of an item is about to be told by its reply, in this very step."""
+        while len(self._removals) >= MOST_REQUESTS:
+            del self._removals[next(iter(self._removals))]
+        self._removals[request_id] = asked_under
+
+    def is_told_by_reply(self, subscription: Subscription, event: Event) -> bool:
+        # Not before the reply was sent, which may get lost. And asked for under another
+        # subscription, the client may have opened the object anew since, and would not connect
+        # the reply with it. In both cases the event must tell it.
+        if event.endpoint != self.endpoint or event.request_id is None:
+            return False
+        return self._removals.pop(event.request_id, None) is subscription
 
     def _subscribe(self, request: Request) -> Answer:
         catch_up = self._catch_up
