@@ -1,7 +1,7 @@
 """The table of refusals: each code that REST can produce, with its status and shape. [REST 11]
 
 54007, 54419, 54450 and the live query codes need a client's session; 54056 is in
-`test_rest_accounts`. Rates (54009) are in `test_rest_limits`, access tokens in the tests of the socket.
+`test_rest_accounts`, rates (54009) in `test_rest_limits`, access tokens in the tests of the socket.
 """
 
 from __future__ import annotations
