@@ -704,7 +704,7 @@ class StoreContract:
             assert story.index(f"wrote k{number}") < story.index(f"heard k{number}")
         assert len(story) == 20
 
-    async def test_5_a_refusal_and_an_idle_sweep_are_not_heard(
+    async def test_5_of_a_refusal_and_an_idle_sweep_nothing_is_heard(
         self, at: Setting, store: Store
     ) -> None:
         target = await at.map()
@@ -715,7 +715,24 @@ class StoreContract:
             await at.desk.remove_item(target, "k")
         await store.execute(c.ExpireObject(target.oid))
         await asyncio.sleep(0)
-        assert heard == []
+        assert not any(batch.events or batch.services for batch in heard)
+
+    async def test_5_listeners_hear_of_a_batch_as_long_as_one_is_untold(
+        self, at: Setting, store: Store
+    ) -> None:
+        """Of an empty one too: they may be waiting for it."""
+        target = await at.map()
+        await asyncio.sleep(0)
+        heard: list[bool] = []
+        store.listen(lambda batch: heard.append(store.has_untold))
+        await asyncio.gather(
+            *(at.desk.add(target, key=f"k{number}") for number in range(3)),
+            at.desk.remove_item(target, "gone"),
+            return_exceptions=True,
+        )
+        await asyncio.sleep(0)
+        assert heard[-1:] == [False]
+        assert not store.has_untold
 
     async def test_6_reads_show_all_that_was_committed_before(
         self, at: Setting, store: Store

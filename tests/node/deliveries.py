@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlings.core.events import Event, EventType
 from starlings.core.objects import Actor, Kind, SyncObject
-from starlings.node.hub import Delivery, MessageDelivery
+from starlings.node.hub import Delivery, MessageDelivery, Sink
 from starlings.node.node import Message
 from starlings.node.subscription import Owner, Subscription
 
@@ -71,8 +71,9 @@ def a_message(text: str, endpoint: str | None = None) -> MessageDelivery:
 class RecordingOwner(Owner):
     """Writes down what a subscription asks of its session."""
 
-    def __init__(self, endpoint: str = "EP-own") -> None:
+    def __init__(self, endpoint: str = "EP-own", sink: Sink | None = None) -> None:
         self.endpoint = endpoint
+        self._sink = sink
         self.sent: list[str] = []
         self.gaps = 0
         self.removed = 0
@@ -80,6 +81,10 @@ class RecordingOwner(Owner):
 
     def send_framed(self, frame: bytes) -> None:
         self.sent.append(frame.decode())
+
+    @property
+    def sink(self) -> Sink | None:
+        return self._sink
 
     def is_told_by_reply(self, subscription: Subscription, event: Event) -> bool:
         return event.endpoint == self.endpoint

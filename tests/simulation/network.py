@@ -1,13 +1,15 @@
 """One connection between a session and a client, in memory: late, bounded, and not to be trusted.
 
 The server's end is the real ``Outbox`` over a wire that takes so many bytes and no more until the
-client has read them. Both directions keep their order. A cut loses what is under way, and each end
-hears of it at a time of its own: until then the server sends into the void.
+client has read them. Broadcasts write past it, to numbers that the next connection gets again as
+soon as one has ended, as descriptors are. Both directions keep their order. A cut loses what is
+under way, and each end hears of it at a time of its own: until then the server sends into the void.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from starlings.ws.outbox import CLOSE, Flusher, Outbox, ws_frame
 from starlings.ws.transport import ConnectionStatistics
 from tests.simulation.chance import Chance
 
-__all__ = ["Connection", "Link", "Listener", "Reader"]
+__all__ = ["Connection", "Descriptors", "Link", "Listener", "Reader"]
 
 
 class Listener(Protocol):
@@ -25,7 +27,7 @@ class Listener(Protocol):
 
     def on_open(self, connection: Any, /) -> None: ...
 
-    def on_message(self, data: bytes, /) -> None: ...
+    def on_message(self, data: bytes, /) -> bool | None: ...
 
     def on_drained(self) -> None: ...
 
@@ -40,6 +42,27 @@ class Reader(Protocol):
     def on_lost(self, link: Link) -> None: ...
 
 
+class Descriptors:
+    """The open sockets of a server process, by the lowest free number."""
+
+    def __init__(self) -> None:
+        self._links: dict[int, Link] = {}
+
+    def open(self, link: Link) -> int:
+        fd = next(number for number in range(len(self._links) + 1) if number not in self._links)
+        self._links[fd] = link
+        return fd
+
+    def close(self, fd: int) -> None:
+        del self._links[fd]
+
+    def write(self, fd: int, data: bytes) -> int:
+        """As ``os.write``."""
+        if fd not in self._links:
+            raise OSError(errno.EBADF, "bad file descriptor")
+        return self._links[fd].write_at_once(data)
+
+
 class Connection:
     """The server's end; the same interface as ``transport.Connection``."""
 
@@ -48,6 +71,7 @@ class Connection:
     def __init__(self, link: Link, outbox: Outbox) -> None:
         self._link = link
         self._outbox = outbox
+        self.sink = outbox
         self.send_framed: Callable[[bytes], None] = outbox.append
 
     def send(self, frame: bytes | bytearray | memoryview) -> None:
@@ -64,8 +88,7 @@ class Connection:
         self._link.close_by_server(code, reason)
 
     def statistics(self) -> ConnectionStatistics:
-        outbox = self._outbox
-        return ConnectionStatistics(0, 0, outbox.frames_sent, outbox.bytes_sent, self.queued_bytes)
+        return ConnectionStatistics(0, self.queued_bytes)
 
     def abort(self, reason: str = "aborted") -> None:
         self._outbox.cut(reason)
@@ -78,6 +101,7 @@ class Link:
         self,
         chance: Chance,
         flusher: Flusher,
+        descriptors: Descriptors,
         make_listener: Callable[[], Listener],
         reader: Reader,
         window_bytes: int,
@@ -98,7 +122,9 @@ class Link:
         self._is_closing = False
         self.is_server_open = True
         self.is_client_open = True
-        self._outbox = Outbox(self, flusher, self._abort, self._on_drained)
+        self._descriptors = descriptors
+        self._fd = descriptors.open(self)
+        self._outbox = Outbox(self, flusher, self._abort, self._on_drained, self._fd)
         self._listener = make_listener()
         self._listener.on_open(Connection(self, self._outbox))
 
@@ -112,6 +138,16 @@ class Link:
 
     def get_write_buffer_size(self) -> int:
         return len(self._unsent)
+
+    def write_at_once(self, data: bytes) -> int:
+        """What a broadcast writes past the outbox."""
+        assert not self._unsent, "overtakes what was written before"
+        room = self._window_bytes - self._under_way_bytes
+        if room <= 0:
+            raise BlockingIOError
+        self._unsent += data[:room]
+        self._fill()
+        return min(room, len(data))
 
     def _fill(self) -> None:
         room = self._window_bytes - self._under_way_bytes
@@ -225,6 +261,7 @@ class Link:
             self.is_server_open = False
             self._outbox.close()
             self._listener.on_close(code, reason)
+            self._descriptors.close(self._fd)
 
     def _lose_client(self) -> None:
         if self.is_client_open:

@@ -66,6 +66,10 @@ class LateBatcher:
     def listen(self, listener: CommitListener) -> None:
         self._listeners.append(listener)
 
+    @property
+    def has_untold(self) -> bool:
+        return bool(self._orders or self._told)
+
     def submit(self, command: Command, size_bytes: int) -> asyncio.Future[Outcome]:
         del size_bytes
         self.chance.raise_fault()
@@ -115,9 +119,8 @@ class LateBatcher:
         batch = results.batch
         if self.chance.lost_share:
             batch = batch._replace(events=[one for one in batch.events if not self._loses(one)])
-        if batch.events or batch.services:
-            for listener in self._listeners:
-                asyncio.get_running_loop().call_soon(listener, batch)
+        for listener in self._listeners:
+            asyncio.get_running_loop().call_soon(listener, batch)
 
     def _loses(self, committed: Committed) -> bool:
         return committed.event.type in VISIBLE and self.chance.is_so(self.chance.lost_share)
@@ -178,6 +181,10 @@ class _LateMemoryStore(MemoryStore):
 
     def listen(self, listener: CommitListener) -> None:
         self.batcher.listen(listener)
+
+    @property
+    def has_untold(self) -> bool:
+        return self.batcher.has_untold
 
     async def find_object(self, oid: int) -> SyncObject | None:
         self.chance.raise_fault()

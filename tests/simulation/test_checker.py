@@ -19,7 +19,7 @@ from starlings.ws.session import SyncSession
 from tests.simulation.held_loop import Stuck, run_held
 from tests.simulation.world import Violation, World, small_bounds
 
-MOST_SEEDS = 25
+MOST_SEEDS = 60
 
 
 def assert_noticed(owner: type, name: str, broken: Callable[..., Any]) -> None:

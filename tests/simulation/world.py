@@ -34,7 +34,7 @@ from starlings.ws.session import SyncSession
 from tests.simulation.chance import Chance
 from tests.simulation.client import Client, Copy, Lost, Response
 from tests.simulation.history import History
-from tests.simulation.network import Link
+from tests.simulation.network import Descriptors, Link
 from tests.simulation.stores import Disk, MemoryDisk, SqliteDisk
 
 __all__ = ["Figures", "Violation", "World", "small_bounds"]
@@ -112,12 +112,14 @@ class _Server:
             queued_bytes=world.outbox_bytes, age_seconds=5.0, turn_bytes=world.outbox_bytes // 4
         )
         self.store = store
-        self.flusher = Flusher(loop, limits)
+        self.descriptors = Descriptors()
+        self.flusher = Flusher(loop, limits, self.descriptors.write)
         self.node = Node(store, replace(OFF, page_max=6, page_default=3), world.sources)
         self.face = SyncFace(self.node, world.verify, b"secret")
         self.face._sessions = cast(set[SyncSession], _InOrder())
         self.face._tasks = cast("set[asyncio.Task[None]]", _InOrder())
         self.flusher._backlogged = cast(set[Outbox], _InOrder())
+        self.face.server._flusher = self.flusher
         self.upkeep = loop.create_task(
             Upkeep(store, world.sources, Retention(world.log_seconds, 1e9)).run()
         )
@@ -125,7 +127,14 @@ class _Server:
 
     def connect(self, client: Client, chance: Chance) -> Link:
         window_bytes = chance.choice([512, 4096, 65536])
-        link = Link(chance, self.flusher, lambda: SyncSession(self.face), client, window_bytes)
+        link = Link(
+            chance,
+            self.flusher,
+            self.descriptors,
+            lambda: SyncSession(self.face),
+            client,
+            window_bytes,
+        )
         self.links.append(link)
         return link
 
@@ -685,6 +694,9 @@ def small_bounds() -> Iterator[None]:
         patch("starlings.ws.catchup.PAGE_BYTES", 2000),
         patch("starlings.ws.catchup.CONFIRM_ENTRIES", 2),
         patch("starlings.node.subscription.MOST_HELD", 2),
+        patch("starlings.node.hub.FEW_LISTENERS", 2),
+        patch("starlings.node.hub.MANY_LISTENERS", 1),
+        patch("starlings.ws.outbox._PIECE_BYTES", 400),
         patch("starlings.ws.session._ROOM_BYTES", 1500),
     ):
         yield

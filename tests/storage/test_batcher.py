@@ -281,3 +281,31 @@ async def test_closing_finishes_what_is_queued_and_refuses_the_rest() -> None:
     assert all(future.done() for future in futures)
     assert recorder.story[-1] == "closed"
     assert sum(map(len, recorder.batches)) == 600
+
+
+async def test_listeners_are_told_of_every_batch_that_has_untold_promised() -> None:
+    """Of empty ones too: they may be waiting for it."""
+    recorder = Recorder()
+    queue = await started(recorder)
+    told: list[tuple[Batch, bool]] = []
+    queue.listen(lambda batch: told.append((batch, queue.has_untold)))
+    assert not queue.has_untold
+    refused, carried_out = submit(queue, -1), submit(queue, 2)
+    assert queue.has_untold
+    await asyncio.gather(refused, carried_out, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert told == [(Batch((), ()), False)]
+    await queue.close()
+
+
+async def test_a_batch_that_fails_is_told_all_the_same() -> None:
+    recorder = Recorder()
+    recorder.fail_commit = Fault(Reason.UNAVAILABLE)
+    queue = await started(recorder)
+    told: list[Batch] = []
+    queue.listen(told.append)
+    with pytest.raises(Fault):
+        await submit(queue, 1)
+    await asyncio.sleep(0)
+    assert (told, queue.has_untold) == ([Batch((), ())], False)
+    await queue.close()

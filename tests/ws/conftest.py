@@ -10,6 +10,8 @@ import uvloop
 
 # These talk to real transports, and each loop has its own.
 ON_BOTH_LOOPS = {"test_transport.py", "test_http.py"}
+# Elsewhere nothing is gathered.
+ON_UVLOOP = {"test_gatherer.py"}
 
 
 def pytest_asyncio_loop_factories(
@@ -17,4 +19,6 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     if item.path.name in ON_BOTH_LOOPS:
         return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    if item.path.name in ON_UVLOOP:
+        return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}

@@ -63,10 +63,12 @@ class Recorder:
     def on_open(self, connection: Connection) -> None:
         self.connection = connection
 
-    def on_message(self, data: bytes) -> None:
+    def on_message(self, data: bytes) -> bool:
+        """What begins with ``ack`` passes for an acknowledgement."""
         self.messages.put_nowait(data)
         if self._on_message is not None:
             self._on_message(self.connection, data)
+        return data.startswith(b"ack")
 
     def on_text(self) -> None:
         self.texts.put_nowait(None)

@@ -84,6 +84,8 @@ class _Connection:
         if self.is_stalled:
             self.queued_bytes += len(frame)
 
+    sink = None
+
     def send_framed(self, frame: bytes) -> None:
         self.send(frame[_head_size(frame) :])
 
@@ -94,7 +96,7 @@ class _Connection:
         self.closed = (code, reason)
 
     def statistics(self) -> ConnectionStatistics:
-        return ConnectionStatistics(0, 0, len(self.frames), 0, self.queued_bytes)
+        return ConnectionStatistics(0, self.queued_bytes)
 
     def abort(self, reason: str = "aborted") -> None:
         self.closed = (1006, reason)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,37 +15,7 @@ from starlings.ws.outbox import (
     OutboxLimits,
     ws_frame,
 )
-
-
-class FakeLoop:
-    """Turns and time that move when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.soon: list[Callable[[], None]] = []
-        self.later: list[tuple[float, Callable[[], None]]] = []
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        self.soon.append(callback)
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        self.later.append((self.now + delay, callback))
-
-    def time(self) -> float:
-        return self.now
-
-    def turn(self) -> None:
-        soon, self.soon = self.soon, []
-        for callback in soon:
-            callback()
-
-    def advance(self, seconds: float) -> None:
-        end = self.now + seconds
-        while due := sorted((each for each in self.later if each[0] <= end), key=lambda e: e[0]):
-            self.later.remove(due[0])
-            self.now = due[0][0]
-            due[0][1]()
-        self.now = end
+from tests.ws.fake_loop import FakeLoop
 
 
 class FakeSink:
@@ -90,15 +58,34 @@ class FakeSink:
 class Bench:
     """One outbox with everything it touches."""
 
-    def __init__(self, room: int = 1_000_000_000, limits: OutboxLimits | None = None) -> None:
+    def __init__(
+        self, room: int = 1_000_000_000, limits: OutboxLimits | None = None, fd: int = -1
+    ) -> None:
         self.loop = FakeLoop()
-        self.flusher = Flusher(self.loop, limits)
+        self.flusher = Flusher(self.loop, limits, self._write)
         self.cuts: list[str] = []
         self.drained = 0
         self.sink = FakeSink(room)
+        self.fd = fd
+        self.direct_writes: list[bytes] = []
+        self.direct_error: OSError | None = None
         self.outbox = self.sink.outbox = Outbox(
-            self.sink, self.flusher, self.cuts.append, self._on_drained
+            self.sink, self.flusher, self.cuts.append, self._on_drained, fd
         )
+
+    def _write(self, fd: int, data: bytes) -> int:
+        """As write(2) on the descriptor that the transport has, too."""
+        assert fd == self.fd
+        assert not self.sink.held, "overtakes what the transport holds"
+        if self.direct_error is not None:
+            raise self.direct_error
+        if self.sink.room == 0:
+            raise BlockingIOError
+        taken = data[: self.sink.room]
+        self.direct_writes.append(taken)
+        self.sink.taken += taken
+        self.sink.room -= len(taken)
+        return len(taken)
 
     def _on_drained(self) -> None:
         self.drained += 1
@@ -323,26 +310,122 @@ def test_after_the_last_frame_what_waits_is_still_written() -> None:
     assert bench.sink.taken == b"ab"
 
 
+# Broadcasts.
+
+
+def test_a_broadcast_is_written_at_once_and_joined_where_nothing_is_in_the_way() -> None:
+    bench = Bench(fd=5)
+    bench.flusher.broadcast([bench.outbox], [b"a", b"b", b"c"])
+    assert (bench.direct_writes, bench.sink.writes) == ([b"abc"], [])
+    bench.loop.turn()
+    assert bench.sink.taken == b"abc"
+    statistics = bench.flusher.statistics()
+    assert (statistics.writes, statistics.frames, statistics.bytes) == (1, 3, 3)
+
+
+def test_a_broadcast_without_a_descriptor_goes_through_the_transport() -> None:
+    bench = Bench(fd=-1)
+    bench.flusher.broadcast([bench.outbox], [b"a", b"b"])
+    bench.loop.turn()
+    assert (bench.direct_writes, bench.sink.writes) == ([], [b"ab"])
+    assert bench.flusher.statistics().frames == 2
+
+
+def test_a_broadcast_queues_behind_what_the_turn_has_gathered() -> None:
+    bench = Bench(fd=5)
+    bench.outbox.append(b"reply ")
+    bench.flusher.broadcast([bench.outbox], [b"event "])
+    assert bench.sink.taken == b""
+    bench.loop.turn()
+    bench.flusher.broadcast([bench.outbox], [b"next"])
+    assert bench.sink.taken == b"reply event next"
+    assert bench.direct_writes == [b"next"]
+
+
+def test_a_broadcast_queues_behind_what_the_kernel_has_not_taken() -> None:
+    bench = Bench(room=3, fd=5)
+    bench.flusher.broadcast([bench.outbox], [b"abcd"])
+    bench.loop.turn()
+    bench.flusher.broadcast([bench.outbox], [b"ef"])
+    assert (bench.sink.taken, bench.outbox.queued_bytes) == (b"abc", 3)
+    bench.loop.turn()
+    bench.sink.take(100)
+    bench.flusher.broadcast([bench.outbox], [b"g"])
+    assert bench.sink.taken == b"abcdefg"
+    assert bench.direct_writes == [b"abc", b"g"]
+    assert bench.drained == 1
+    assert bench.flusher.statistics().bytes == 7
+
+
+def test_a_full_kernel_is_left_to_the_transport() -> None:
+    bench = Bench(room=0, fd=5)
+    bench.flusher.broadcast([bench.outbox], [b"ab"])
+    bench.loop.turn()
+    assert bench.outbox.is_paused
+    bench.sink.take(10)
+    assert bench.sink.taken == b"ab"
+
+
+@pytest.mark.parametrize("end", ["close", "cut", "refuse_more"])
+def test_the_descriptor_of_an_ended_connection_is_never_written_to(end: str) -> None:
+    """By then it may be another client's."""
+    bench = Bench(fd=5)
+    if end == "cut":
+        bench.outbox.cut("revoked")
+    else:
+        getattr(bench.outbox, end)()
+    bench.flusher.broadcast([bench.outbox], [b"secret"])
+    bench.loop.turn()
+    assert bench.direct_writes == bench.sink.writes == []
+
+
+def test_a_connection_that_fails_in_a_broadcast_loses_only_itself() -> None:
+    failing, other = Bench(fd=5), Bench(fd=6)
+    failing.direct_error = ConnectionResetError()
+    failing.sink.error = RuntimeError("the handler is closed")
+    other.flusher = failing.flusher
+    writes = {5: failing._write, 6: other._write}
+    failing.flusher._write = lambda fd, data: writes[fd](fd, data)
+    failing.flusher.broadcast([failing.outbox, other.outbox], [b"ab"])
+    failing.loop.turn()
+    assert (failing.cuts, other.cuts, other.sink.taken) == ([WRITE_FAILED], [], b"ab")
+
+
+def test_a_large_broadcast_goes_out_in_pieces_of_whole_frames() -> None:
+    bench = Bench(fd=5)
+    frames = [bytes([65 + place]) * 30_000 for place in range(7)]
+    bench.flusher.broadcast([bench.outbox], frames)
+    assert [len(one) for one in bench.direct_writes] == [60_000, 60_000, 60_000, 30_000]
+    assert bench.sink.taken == b"".join(frames)
+    assert bench.flusher.statistics().frames == 7
+
+
 @given(
-    st.lists(
+    fd=st.sampled_from([-1, 5]),
+    steps=st.lists(
         st.one_of(
-            st.binary(min_size=1, max_size=30),
-            st.integers(min_value=1, max_value=60),
+            st.binary(min_size=1, max_size=40),
+            st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=3),
+            st.integers(0, 60),
             st.none(),
         ),
-        max_size=60,
-    )
+        max_size=40,
+    ),
 )
 def test_whatever_the_kernel_takes_order_and_count_are_kept(
-    steps: list[bytes | int | None],
+    fd: int,
+    steps: list[bytes | list[bytes] | int | None],
 ) -> None:
-    bench = Bench(room=10, limits=OutboxLimits(turn_bytes=64, queued_bytes=10_000))
+    bench = Bench(room=10, limits=OutboxLimits(turn_bytes=64, queued_bytes=10_000), fd=fd)
     sent = b""
     for step in steps:
         if step is None:
             bench.loop.turn()
         elif isinstance(step, int):
             bench.sink.take(step)
+        elif isinstance(step, list):
+            bench.flusher.broadcast([bench.outbox], step)
+            sent += b"".join(step)
         else:
             bench.outbox.append(step)
             sent += step
@@ -351,5 +434,5 @@ def test_whatever_the_kernel_takes_order_and_count_are_kept(
     bench.sink.take(10_000)
     assert bench.sink.taken == sent
     statistics = bench.flusher.statistics()
-    assert statistics.bytes == bench.outbox.bytes_sent == len(sent)
+    assert statistics.bytes == len(sent)
     assert statistics.backlogged == 0

@@ -24,7 +24,7 @@ from enum import Enum
 
 from starlings.core.events import Event, EventType
 from starlings.core.objects import Kind
-from starlings.node.hub import Delivery, MessageDelivery
+from starlings.node.hub import Delivery, MessageDelivery, Sink
 
 __all__ = ["MOST_HELD", "Mode", "Owner", "Subscription"]
 
@@ -55,6 +55,11 @@ class Owner:
         """Sends a complete frame; read once by each subscription, since it is called often."""
         raise NotImplementedError
 
+    @property
+    def sink(self) -> Sink | None:
+        """Where frames go, if they may go there unchanged and past ``send_framed``."""
+        raise NotImplementedError
+
     def is_told_by_reply(self, subscription: Subscription, event: Event) -> bool:
         """True for the removal of an item that the client asked for under this subscription."""
         raise NotImplementedError
@@ -83,6 +88,7 @@ class Subscription:
         "mode",
         "oid",
         "sid",
+        "sink",
     )
 
     def __init__(self, oid: int, sid: str, kind: Kind, owner: Owner) -> None:
@@ -90,18 +96,24 @@ class Subscription:
         self.sid = sid
         self.kind = kind
         self.last_id = -1
-        """The newest event that the client has, as far as it was sent to it."""
+        """The newest event that the client has, as far as it was sent to it. While the subscription
+        is in step with others the hub knows better, and says so by ``step_out``."""
         self.mode = Mode.HOLDING
         self.is_confirmed = False
         """Whether the client was told that it is established."""
         self._owner = owner
         self._send = owner.send_framed
+        self.sink = owner.sink
         self._held: deque[Delivery | MessageDelivery] | None = deque()
         self._overflowed = False
 
     # From the hub
 
-    def hear(self, delivery: Delivery) -> None:
+    @property
+    def endpoint(self) -> str:
+        return self._owner.endpoint
+
+    def hear(self, delivery: Delivery) -> Subscription | None:
         if self.mode is _LIVE:
             if not delivery.is_visible:
                 self._hear_hidden(delivery)
@@ -112,22 +124,35 @@ class Subscription:
                     self._send(delivery.own_frame)
                 else:
                     self._send(delivery.frame)
+                return self._follower()
             elif delivery.event_id > self.last_id:
                 self.hold()
                 self._owner.on_gap(self)
+            elif delivery.event_id == self.last_id:
+                return self._follower()
         elif self.mode is Mode.HOLDING:
             if delivery.event.type in _PERMISSIONS:
                 # A long catch-up must not go on for somebody who may read no more.
                 self._owner.on_permission(self, delivery)
             else:
                 self._hold(delivery)
+        return None
 
-    def hear_message(self, delivery: MessageDelivery) -> None:
-        if self.mode is Mode.LIVE:
+    def hear_message(self, delivery: MessageDelivery) -> Subscription | None:
+        if self.mode is _LIVE:
             if delivery.message.actor.endpoint != self._owner.endpoint:
                 self._send(delivery.frame)
-        elif self.mode is Mode.HOLDING:
+            return self._follower()
+        if self.mode is Mode.HOLDING:
             self._hold(delivery)
+        return None
+
+    def _follower(self) -> Subscription | None:
+        return None if self.sink is None else self
+
+    def step_out(self, last_id: int) -> None:
+        if self.kind is not Kind.STREAM:
+            self.last_id = last_id
 
     # From the owner
 

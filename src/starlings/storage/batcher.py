@@ -11,7 +11,7 @@ would be committed alone, and all others would wait for a second sync.
 
 Results are set before listeners are told, and listeners run in the next step of the loop: whoever
 waits for a result goes on before the event it caused is delivered. Batches are told in the order of
-their commits.
+their commits, empty ones too: who waits for more may rely on it.
 """
 
 from __future__ import annotations
@@ -102,6 +102,8 @@ class Batcher:
         """The writing thread's: handed over, not carried out yet."""
         self._listeners: list[CommitListener] = []
         self._waiting = 0
+        self._untold = 0
+        """Orders whose batch no listener has heard of yet."""
         self._commits = self._commands = self._largest_batch = 0
         self._is_closing = False
         self._thread: threading.Thread | None = None
@@ -131,7 +133,13 @@ class Batcher:
         future: asyncio.Future[Outcome] = self._loop.create_future()
         self._ask(_Order(command, future, size_bytes))
         self._waiting += 1
+        self._untold += 1
         return future
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether listeners will hear of another batch without anything being asked for anew."""
+        return self._untold > 0
 
     async def run(self, job: Callable[[], Any]) -> Any:
         """Run a function in the writing thread, between two batches; it has a transaction of its
@@ -268,6 +276,7 @@ class Batcher:
         for task in (*self._backlog, *self._fresh):
             if task is not None:
                 _set_exception(task.future, Fault(Reason.UNAVAILABLE, "The store is closed"))
+        self._tell_listeners(self._untold, Batch((), ()))
         _set_result(self._ended, None)
 
     def _announce(self, orders: list[_Order], results: Results) -> None:
@@ -277,9 +286,15 @@ class Batcher:
                 _set_exception(order.future, outcome)
             else:
                 _set_result(order.future, outcome)
-        if results.batch.events or results.batch.services:
-            for listener in self._listeners:
-                self._loop.call_soon(listener, results.batch)
+        self._tell_listeners(len(orders), results.batch)
+
+    def _tell_listeners(self, orders: int, batch: Batch) -> None:
+        self._loop.call_soon(self._count_told, orders)
+        for listener in self._listeners:
+            self._loop.call_soon(listener, batch)
+
+    def _count_told(self, orders: int) -> None:
+        self._untold -= orders
 
 
 def _set_result(future: asyncio.Future[Any], answer: Any) -> None:

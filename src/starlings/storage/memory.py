@@ -123,6 +123,7 @@ class MemoryStore:
         self._log: list[Event] = []
         self._tombstones: list[Tombstone] = []
         self._listeners: list[CommitListener] = []
+        self._untold = 0
         self._is_closed = False
         self._commands = self._refusals = 0
 
@@ -145,12 +146,25 @@ class MemoryStore:
         self._log += (event for _, event in decision.events)
         if decision.events or services:
             batch = Batch([Committed(*pair) for pair in decision.events], services)
-            for listener in self._listeners:
-                asyncio.get_running_loop().call_soon(listener, batch)
+            self._tell_listeners(batch)
         return decision.outcome
 
     def listen(self, listener: CommitListener) -> None:
         self._listeners.append(listener)
+
+    @property
+    def has_untold(self) -> bool:
+        return self._untold > 0
+
+    def _tell_listeners(self, batch: Batch) -> None:
+        loop = asyncio.get_running_loop()
+        self._untold += 1
+        loop.call_soon(self._count_told)
+        for listener in self._listeners:
+            loop.call_soon(listener, batch)
+
+    def _count_told(self) -> None:
+        self._untold -= 1
 
     async def find_service(self, oid: int) -> Service | None:
         return self._rows.find_service(oid)

@@ -127,7 +127,12 @@ class Store(Protocol):
         ...
 
     def listen(self, listener: CommitListener) -> None:
-        """Have ``listener`` called with every batch, on the event loop. [5]"""
+        """Have ``listener`` called with every batch, on the event loop, with empty ones too. [5]"""
+        ...
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether listeners will hear of another batch without anything being asked for anew."""
         ...
 
     async def find_service(self, oid: int) -> Service | None: ...

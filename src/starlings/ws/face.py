@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, NamedTuple, cast
 
 from starlings.core.errors import Reason, Refusal
-from starlings.node.hub import Hub
+from starlings.node.hub import Hub, Sink
 from starlings.node.node import Node
 from starlings.node.presence_keeper import PresenceKeeper
 from starlings.node.queries import Queries, QueryBounds
@@ -19,6 +19,7 @@ from starlings.storage.store import Batch
 from starlings.wire.session_events import Reason as EndReason
 from starlings.wire.session_events import Timing
 from starlings.ws.endpoints import Endpoints
+from starlings.ws.outbox import Outbox
 from starlings.ws.queries import QueryFrames
 from starlings.ws.render import EventEncoder
 from starlings.ws.requests import RequestHandler
@@ -78,7 +79,7 @@ class SyncFace:
         self.now = node.sources.now
         self.monotonic = node.sources.monotonic
         self.encoder = EventEncoder(base, node.sources.random_bits(64))
-        self.hub = Hub(self.encoder)
+        self.hub = Hub(self.encoder, self._broadcast, lambda: node.store.has_untold)
         self.queries = Queries(node, self.hub, QueryFrames(self.encoder), self.spawn, query_bounds)
         self.handler = RequestHandler(node, base)
         self.repeats = Repeats(node.sources.monotonic)
@@ -118,13 +119,11 @@ class SyncFace:
             identity = "-" if session.token is None else session.token.identity
             seconds, counted = session.summary()
             logger.info(
-                "A session ended reason=%s identity=%r seconds=%.1f received=%d sent=%d bytes=%d",
+                "A session ended reason=%s identity=%r seconds=%.1f received=%d",
                 reason,
                 identity,
                 seconds,
                 counted.messages_received,
-                counted.frames_sent,
-                counted.bytes_sent,
             )
 
     def on_ready(self, session: SyncSession) -> None:
@@ -149,6 +148,10 @@ class SyncFace:
             session.caller.actor.identity,
             session.endpoint,
         )
+
+    def _broadcast(self, sinks: Collection[Sink], frames: list[bytes]) -> None:
+        # All sinks are those of sessions.
+        self.server.flusher.broadcast(cast(Collection[Outbox], sinks), frames)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work of a session in a task that ``close`` waits for."""

@@ -12,7 +12,11 @@ Theory of operation:
    call ``pause_writing`` exactly when the kernel did not take everything.
 3. While paused, frames stay here as references to the shared bytes of each event, not as copies.
    ``resume_writing`` means that the kernel took all; the next frames follow, oldest first.
-4. A reader that leaves more than ``OutboxLimits.queued_bytes`` or lets a byte grow older than
+4. ``Flusher.broadcast`` sends the same frames to many. Where nothing is in the way (nothing
+   gathered in this turn, nothing left over, no TLS) it writes to the descriptor itself: for a large
+   fan-out everything that a delivery touches besides the kernel's socket costs time, since
+   thousands of connections fit into no cache.
+5. A reader that leaves more than ``OutboxLimits.queued_bytes`` or lets a byte grow older than
    ``OutboxLimits.age_seconds`` is cut off. Nobody ever waits for it; its own replay repairs it.
 
 Everything runs on the loop's thread. Nothing here awaits.
@@ -21,9 +25,10 @@ Everything runs on the loop's thread. Nothing here awaits.
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,6 +55,9 @@ PONG = 0x8A
 
 SLOW_READER = "slow_reader"
 WRITE_FAILED = "write_failed"
+
+_PIECE_BYTES = 64 * 1024
+"""Of a broadcast: so much may have to be copied for each reader that takes only a part."""
 
 WRITE_HIGH_WATER_BYTES = 0
 """What the transport may hold before it calls ``pause_writing``: nothing, see the module's text."""
@@ -120,11 +128,14 @@ class FlusherStatistics:
 class Flusher:
     """Writes out every outbox that gathered frames in this turn, and cuts off slow readers.
 
-    One per event loop. ``loop`` gives turns and monotonic time.
+    One per event loop. ``loop`` gives turns and monotonic time, ``write`` is ``os.write``.
     """
 
     def __init__(
-        self, loop: Scheduler | asyncio.AbstractEventLoop, limits: OutboxLimits | None = None
+        self,
+        loop: Scheduler | asyncio.AbstractEventLoop,
+        limits: OutboxLimits | None = None,
+        write: Callable[[int, bytes], int] = os.write,
     ) -> None:
         self.limits = limits or OutboxLimits()
         self.dirty: list[Outbox] = []
@@ -133,6 +144,7 @@ class Flusher:
         self.turns = self.writes = self.frames = self.bytes = 0
         self.cut_for_bytes = self.cut_for_age = 0
         self._loop = loop
+        self._write = write
         self._backlogged: set[Outbox] = set()
         self._sweep_handle: Any = None
         self._sweep_seconds = min(1.0, self.limits.age_seconds / 4)
@@ -143,6 +155,36 @@ class Flusher:
         self.turns += 1
         for outbox in dirty:
             outbox.flush()
+
+    def broadcast(self, outboxes: Iterable[Outbox], frames: list[bytes]) -> None:
+        """Append the same complete frames to many outboxes; few large pieces of them are shared.
+
+        What can be written at once is. Never raises: a failing connection loses only itself.
+        """
+        for piece, count in _pieces(frames):
+            self._broadcast_piece(outboxes, piece, count)
+
+    def _broadcast_piece(self, outboxes: Iterable[Outbox], piece: bytes, count: int) -> None:
+        write, size, written_at_once = self._write, len(piece), 0
+        for outbox in outboxes:
+            fd = outbox.direct_fd
+            if fd < 0:
+                outbox.append(piece, count)
+                continue
+            try:
+                written = write(fd, piece)
+            except OSError:
+                # No room: the transport will wait for it. Anything else: it will find out.
+                outbox.append(piece, count)
+                continue
+            if written == size:
+                written_at_once += 1
+            else:
+                self.bytes += written
+                outbox.append(piece[written:], 0)
+        self.writes += written_at_once
+        self.frames += written_at_once * count
+        self.bytes += written_at_once * size
 
     def add_backlogged(self, outbox: Outbox) -> None:
         """Watch the age of what ``outbox`` could not get rid of."""
@@ -185,12 +227,15 @@ class Outbox:
             must not call
             back into the connection's owner at once: a fan-out may be in the middle of its loop.
         on_drained: Called when the kernel has taken everything after a time when it had not.
+        fd: Of the socket, if plain bytes may be written to it past ``sink`` whenever that one holds
+            nothing; -1 if not. It must stay open until ``close``: descriptors are used again.
     """
 
     __slots__ = (
         "_accepts",
         "_backlog",
         "_backlog_bytes",
+        "_fd",
         "_flusher",
         "_is_closed",
         "_on_cut",
@@ -199,8 +244,7 @@ class Outbox:
         "_turn",
         "_turn_bytes",
         "_turn_limit",
-        "bytes_sent",
-        "frames_sent",
+        "direct_fd",
         "is_paused",
         "oldest_at",
     )
@@ -211,11 +255,13 @@ class Outbox:
         flusher: Flusher,
         on_cut: Callable[[str], None],
         on_drained: Callable[[], None],
+        fd: int = -1,
     ) -> None:
         self.is_paused = False
+        self.direct_fd = fd
+        """To be written to past everything; -1 while frames have to queue."""
+        self._fd = fd
         self.oldest_at = 0.0
-        self.frames_sent = 0
-        self.bytes_sent = 0
         self._sink = sink
         self._flusher = flusher
         self._on_cut = on_cut
@@ -229,19 +275,22 @@ class Outbox:
         self._accepts = True
         self._is_closed = False
 
-    def append(self, frame: bytes) -> None:
+    def append(self, frame: bytes, count: int = 1) -> None:
         """Send a complete frame after all earlier ones; never blocks.
 
         Frames appended after ``close``, ``refuse_more`` or a cut are dropped: their reader is gone.
+        ``count``: as how many frames it counts, if it is several, or the rest of some.
         """
         if not self._accepts:
             return
         turn = self._turn
+        flusher = self._flusher
         if not turn:
-            flusher = self._flusher
+            self.direct_fd = -1
             if not flusher.dirty:
                 flusher.call_soon(flusher.flush)
             flusher.dirty.append(self)
+        flusher.frames += count
         turn.append(frame)
         self._turn_bytes += len(frame)
         if self._turn_bytes > self._turn_limit:
@@ -269,6 +318,8 @@ class Outbox:
             self._write(turn, size)
             turn.clear()
             if not self.is_paused:
+                if self._accepts:
+                    self.direct_fd = self._fd
                 return
         if self.is_paused and self.queued_bytes > self._flusher.limits.queued_bytes:
             self._flusher.cut_for_bytes += 1
@@ -279,6 +330,7 @@ class Outbox:
         if self._is_closed or self.is_paused:
             return
         self.is_paused = True
+        self.direct_fd = -1
         self.oldest_at = self._flusher.time()
         self._flusher.add_backlogged(self)
 
@@ -298,6 +350,8 @@ class Outbox:
                 self.oldest_at = sent_at
         if not self.is_paused and not self._is_closed:
             self._backlog = None
+            if self._accepts and not self._turn:
+                self.direct_fd = self._fd
             self._flusher.discard_backlogged(self)
             self._on_drained()
 
@@ -310,6 +364,7 @@ class Outbox:
     def close(self) -> None:
         """Drop everything and accept nothing more, because the connection is gone."""
         self._accepts = False
+        self.direct_fd = -1
         self._is_closed = True
         self.is_paused = False
         self._turn, self._turn_bytes = [], 0
@@ -320,17 +375,30 @@ class Outbox:
         """Accept nothing more, but still write out what is here: the last frame was a close."""
         self.flush()
         self._accepts = False
+        self.direct_fd = -1
 
     def _write(self, frames: list[bytes], size: int) -> None:
         flusher = self._flusher
-        count = len(frames)
         flusher.writes += 1
-        flusher.frames += count
         flusher.bytes += size
-        self.frames_sent += count
-        self.bytes_sent += size
         try:
-            self._sink.write(frames[0] if count == 1 else b"".join(frames))
+            self._sink.write(frames[0] if len(frames) == 1 else b"".join(frames))
         except (OSError, RuntimeError):
             # uvloop raises RuntimeError when the handle was closed by somebody else.
             self.cut(WRITE_FAILED)
+
+
+def _pieces(frames: list[bytes]) -> Iterable[tuple[bytes, int]]:
+    """Frames joined to pieces of about ``_PIECE_BYTES``, each with the number of its frames."""
+    if len(frames) == 1:
+        yield frames[0], 1
+        return
+    gathered: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if gathered and size + len(frame) > _PIECE_BYTES:
+            yield b"".join(gathered), len(gathered)
+            gathered, size = [], 0
+        gathered.append(frame)
+        size += len(frame)
+    yield b"".join(gathered), len(gathered)

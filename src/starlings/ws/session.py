@@ -48,6 +48,7 @@ from starlings.wire.subscriptions import (
 )
 from starlings.ws.catchup import CatchUp
 from starlings.ws.endpoints import Owner
+from starlings.ws.outbox import Outbox
 from starlings.ws.render import render_error
 from starlings.ws.requests import Caller, is_change
 from starlings.ws.transport import Connection, ConnectionStatistics
@@ -66,6 +67,8 @@ _LONGEST_TIMER_SECONDS = 60.0
 _ACKNOWLEDGEMENT = re.compile(
     rb'TWILSOCK V3\.0 \d{1,6}\r\n\{"id":"[^"\\]{1,80}","method":"reply"'
 ).match
+# Where that is with an id of 34 characters, as ours are, and a header of 100 to 999 bytes.
+_REPLY, _REPLY_AT = b'","method":"reply"', 60
 _SUBSCRIBED = encode_subscription_response(100, 30_000)
 
 
@@ -145,12 +148,15 @@ class SyncSession(SubscriptionOwner):
         if self._face.is_draining:
             self.drop(e.Reason.SHUTDOWN)
 
-    def on_message(self, data: bytes) -> None:
+    def on_message(self, data: bytes) -> bool:
         # The reply to a ``close`` looks the same, and ends the session.
-        if _ACKNOWLEDGEMENT(data) is not None and not self._is_closing:
+        if not self._is_closing and (
+            data.startswith(_REPLY, _REPLY_AT) or _ACKNOWLEDGEMENT(data) is not None
+        ):
             self._has_acknowledged = True  # told to the protocol at its next tick
-            return
+            return True
         self._handle(e.FrameReceived(data))
+        return False
 
     def on_text(self) -> None:
         """Clients send binary messages only. [wire-protocol 3]"""
@@ -170,6 +176,10 @@ class SyncSession(SubscriptionOwner):
     @property
     def send_framed(self) -> Callable[[bytes], None]:
         return self._connection.send_framed
+
+    @property
+    def sink(self) -> Outbox | None:
+        return self._connection.sink
 
     def send(self, frame: bytes) -> None:
         if self._protocol.is_ready:

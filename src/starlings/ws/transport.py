@@ -43,6 +43,7 @@ from picows import (
 )
 from picows import picows as _picows
 
+from starlings.ws.gatherer import GATHERED, Gatherer, can_gather
 from starlings.ws.outbox import (
     CLOSE,
     PONG,
@@ -90,6 +91,9 @@ _KEPT_HEADERS = frozenset(
     }
 )
 
+# Of a client's frame of 126 to 65,535 bytes, mask included. (RFC 6455 section 5.2)
+_FRAME_HEAD_BYTES = 8
+
 # struct linger {1, 0}: closing sends RST and frees the kernel's send buffer at once.
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
@@ -123,9 +127,6 @@ class ConnectionStatistics:
     """Counts since the upgrade; ``queued_bytes`` is what the kernel has not taken now."""
 
     messages_received: int
-    bytes_received: int
-    frames_sent: int
-    bytes_sent: int
     queued_bytes: int
 
 
@@ -139,8 +140,12 @@ class Listener(Protocol):
     def on_open(self, connection: Connection) -> None:
         """The handshake is done; sending is allowed from here on."""
 
-    def on_message(self, data: bytes) -> None:
-        """A whole binary message, at most ``max_message_bytes`` long."""
+    def on_message(self, data: bytes) -> bool | None:
+        """A whole binary message, at most ``max_message_bytes`` long.
+
+        Returns: True if it only acknowledges, so that more of the kind may wait a moment; see
+            ``starlings.ws.gatherer``.
+        """
 
     def on_text(self) -> None:
         """A whole text message; its content is not kept."""
@@ -181,6 +186,11 @@ class Connection:
         self._outbox.append(ws_frame(frame))
 
     @property
+    def sink(self) -> Outbox | None:
+        """Where ``send_framed`` puts frames unchanged, for ``Flusher.broadcast``."""
+        return self._outbox
+
+    @property
     def queued_bytes(self) -> int:
         """Bytes that the kernel has not taken; who sends much at once stops early, and after
         ``flush`` waits for ``on_drained``."""
@@ -210,9 +220,6 @@ class Connection:
         outbox, protocol = self._outbox, self._protocol
         return ConnectionStatistics(
             messages_received=protocol.messages_received,
-            bytes_received=protocol.bytes_received,
-            frames_sent=outbox.frames_sent,
-            bytes_sent=outbox.bytes_sent,
             queued_bytes=outbox.queued_bytes,
         )
 
@@ -236,6 +243,15 @@ class WebSocketServer:
         self.open_connections: set[_ServerProtocol] = set()
         self.logger = _PeerLogger(logging.getLogger("starlings.ws.picows"))
         self._flusher: Flusher | None = None
+        self._gatherer: Gatherer | None = None
+
+    @property
+    def gatherer(self) -> Gatherer:
+        """The one gatherer of the running loop, made at its first use."""
+        if self._gatherer is None:
+            loop = asyncio.get_running_loop()
+            self._gatherer = Gatherer(loop, self.flusher, can_gather(loop))
+        return self._gatherer
 
     @property
     def flusher(self) -> Flusher:
@@ -283,7 +299,7 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         "_loop_transport",
         "_outbox",
         "_server",
-        "bytes_received",
+        "acknowledgements_until_noted",
         "is_closing",
         "max_message_bytes",
         "messages_received",
@@ -311,9 +327,9 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         self.on_lost: Callable[[], None] | None = None
         """Set by the HTTP side, to release what it counted for this TCP connection."""
         self.is_closing = False
+        self.acknowledgements_until_noted = GATHERED
         self.max_message_bytes = server.options.max_message_bytes
         self.messages_received = 0
-        self.bytes_received = 0
         self._server = server
         self._connections = connections
         self._has_head = False
@@ -332,7 +348,8 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         # 0 means for TCP.
         transport.set_write_buffer_limits(high=1 if is_tls else WRITE_HIGH_WATER_BYTES, low=0)
         self._set_socket_options(transport.get_extra_info("socket"))
-        self._outbox = Outbox(transport, self._server.flusher, self._abort, self._on_drained)
+        fd = -1 if is_tls else transport.get_extra_info("socket").fileno()
+        self._outbox = Outbox(transport, self._server.flusher, self._abort, self._on_drained, fd)
         super().connection_made(_PicowsTransport(self, transport))
 
     def data_received(self, data: bytes) -> None:
@@ -360,6 +377,7 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         if self._close_timer is not None:
             self._close_timer.cancel()
         self._outbox.close()
+        self._server.gatherer.discard(self)
         super().connection_lost(exc)
         if self.on_lost is not None:
             self.on_lost()
@@ -397,6 +415,17 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
             self.is_closing = True
             self._outbox.refuse_more()
             self._loop_transport.close()
+
+    # What the gatherer calls.
+
+    def set_mark(self, size_bytes: int) -> None:
+        self._loop_transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes
+        )
+
+    def lift_mark(self) -> None:
+        self.acknowledgements_until_noted = 1
+        self.set_mark(1)
 
     # What Connection and the frame reader call.
 
@@ -480,7 +509,7 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         if len(server.open_connections) >= options.max_connections:
             return _refusal(503, b"Too many connections")
         server.open_connections.add(self)
-        reader = _FrameReader(self, server.listener_factory())
+        reader = _FrameReader(self, server.listener_factory(), server.gatherer)
         return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(), reader)
 
 
@@ -521,16 +550,18 @@ class _FrameReader(WSListener):
     __slots__ = (
         "_fragments",
         "_fragments_bytes",
+        "_gatherer",
         "_is_text",
         "_protocol",
         "listener",
         "on_message",
     )
 
-    def __init__(self, protocol: _ServerProtocol, listener: Listener) -> None:
+    def __init__(self, protocol: _ServerProtocol, listener: Listener, gatherer: Gatherer) -> None:
         self.listener = listener
         self.on_message = listener.on_message
         self._protocol = protocol
+        self._gatherer = gatherer
         # None between messages; of a text message only the length is kept.
         self._fragments: list[bytes] | None = None
         self._fragments_bytes = 0
@@ -546,9 +577,16 @@ class _FrameReader(WSListener):
             raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "reserved bits without an extension")
         if kind is _BINARY and frame.fin and self._fragments is None and not protocol.is_closing:
             # First, because nearly all frames are whole messages.
+            data = frame.get_payload_as_bytes()
             protocol.messages_received += 1
-            protocol.bytes_received += frame.payload_size
-            self.on_message(frame.get_payload_as_bytes())
+            if self.on_message(data):
+                protocol.acknowledgements_until_noted -= 1
+                if protocol.acknowledgements_until_noted <= 0:
+                    protocol.acknowledgements_until_noted = GATHERED
+                    self._gatherer.note_acknowledgement(protocol, len(data) + _FRAME_HEAD_BYTES)
+            else:
+                self._gatherer.release(protocol)
+                protocol.acknowledgements_until_noted = GATHERED
         elif kind == WSMsgType.CLOSE:
             code = int(frame.get_close_code())  # type: ignore[call-overload]
             protocol.answer_close(code or 1005)
@@ -590,7 +628,6 @@ class _FrameReader(WSListener):
     def _finish_message(self, fragments: list[bytes]) -> None:
         self._fragments = None
         self._protocol.messages_received += 1
-        self._protocol.bytes_received += self._fragments_bytes
         if self._is_text:
             self.listener.on_text()
         else:

@@ -90,6 +90,10 @@ class SqliteStore:
     def listen(self, listener: CommitListener) -> None:
         self._batcher.listen(listener)
 
+    @property
+    def has_untold(self) -> bool:
+        return self._batcher.has_untold
+
     # Single rows
 
     async def find_service(self, oid: int) -> Service | None:
