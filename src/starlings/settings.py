@@ -96,6 +96,13 @@ def _seconds(value: str) -> float:
     return number
 
 
+def _count(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError("expected a whole number, 1 or more")
+    return number
+
+
 def _switch(value: str) -> bool:
     if value.lower() in ("1", "true", "yes", "on"):
         return True
@@ -220,6 +227,12 @@ class Settings:
         "seconds",
         "How long delivering a webhook is tried before it becomes a dead letter.",
         _seconds,
+    )
+    webhooks_max_waiting: int = _setting(
+        "100000",
+        "webhooks, 1 or more",
+        "How many webhooks may wait for one service; beyond, the oldest are dropped.",
+        _count,
     )
     webhooks_dead_retention: float = _setting(
         "604800", "seconds", "How long dead letters of webhooks are kept.", _seconds

@@ -118,6 +118,8 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         ("drain", "-1"),
         ("drain", "nan"),
         ("log_retention", "inf"),
+        ("webhooks_max_waiting", "0"),
+        ("webhooks_max_waiting", "off"),
         ("log_level", "loud"),
         ("public_url", "sync.example.org"),
         ("public_url", "ftp://sync.example.org"),

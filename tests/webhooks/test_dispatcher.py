@@ -322,6 +322,23 @@ async def test_a_target_that_comes_back_gets_all_in_order(desk: Desk) -> None:
     assert orders(script) == {ref.name: ["-", "k0", "k1", "k2"] for ref in refs}
 
 
+async def test_of_more_than_may_wait_a_target_that_comes_back_gets_the_newest_in_order(
+    tmp_path: Path,
+) -> None:
+    store = await SqliteStore.open(tmp_path, OFF, SYSTEM_SOURCES.now, most_webhooks=20)
+    try:
+        desk = Desk(store)
+        refs = await desk.objects(await desk.service(), 2, items=30)
+        script = Script(always)
+        async with desk.dispatching(script) as dispatcher:
+            await desk.wait_until_empty()
+            assert dispatcher.statistics().dropped == 2 * 31 - 20
+        newest = [f"k{number}" for number in range(20, 30)]
+        assert orders(script) == {ref.name: newest for ref in refs}
+    finally:
+        await store.close()
+
+
 async def test_without_its_url_a_webhook_is_a_dead_letter_without_its_service_nothing(
     desk: Desk, tmp_path: Path
 ) -> None:

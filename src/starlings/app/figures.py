@@ -160,6 +160,12 @@ def list_webhook_figures(
             counted("given_up"),
         ),
         Figure(
+            "starlings_webhooks_dropped",
+            "counter",
+            "Webhooks dropped because too many waited for their service.",
+            counted("dropped"),
+        ),
+        Figure(
             "starlings_webhooks_in_flight",
             "gauge",
             "Objects whose webhooks are being delivered.",

@@ -82,7 +82,9 @@ def run_server(settings: Settings) -> None:
 async def _serve(settings: Settings, directory: DataDirectory) -> None:
     sources = SYSTEM_SOURCES
     try:
-        store = await SqliteStore.open(directory.path, settings.limits_in_force, sources.now)
+        store = await SqliteStore.open(
+            directory.path, settings.limits_in_force, sources.now, settings.webhooks_max_waiting
+        )
     except (DatabaseError, sqlite3.Error, OSError) as error:
         raise OperatorError(f"The store in {directory.path} can't be opened: {error}") from error
     async with contextlib.AsyncExitStack() as stack:

@@ -6,7 +6,8 @@ stream's message, an endpoint that came or went) is added here. Adapter: ``sqlit
 Invariants:
 
 1. A webhook waits from the commit of its event until it is settled as delivered, or until it is
-   given up: then it is a dead letter, which only an operator or its age takes away.
+   given up: then it is a dead letter, which only an operator or its age takes away. Only if too
+   many wait for its service, the oldest of them are dropped, in the transaction that adds another.
 2. Within a lane, the one with the lowest id comes first; ids are given in the order of the commits
    and never given twice.
 3. A webhook's token is the same for ever, through restarts and through retries by an operator.
@@ -72,6 +73,11 @@ class OutboxCounts(NamedTuple):
 
 class Outbox(Protocol):
     """Webhooks that wait. All methods belong to the event loop of the store."""
+
+    @property
+    def dropped(self) -> int:
+        """Webhooks dropped since the start because too many waited for their service."""
+        ...
 
     def listen(self, listener: Callable[[Sequence[Webhook]], None]) -> None:
         """Have ``listener`` called with what was added, once it is durable. What events fire is

@@ -73,12 +73,16 @@ class Policy(NamedTuple):
 
 
 class DispatcherStatistics(NamedTuple):
-    """``delivered``, ``failed`` and ``given_up`` count since the start; the rest is now."""
+    """``delivered``, ``failed``, ``given_up`` and ``dropped`` count since the start; the rest is
+    now.
+    """
 
     delivered: int
     failed: int
     """Attempts."""
     given_up: int
+    dropped: int
+    """Because too many waited for their service."""
     in_flight: int
     """Lanes."""
     targets_down: int
@@ -180,6 +184,7 @@ class Dispatcher:
             self._delivered,
             self._failed,
             self._given_up,
+            self._outbox.dropped,
             len(self._tasks),
             sum(target.is_down for target in self._targets.values()),
             *self._counts,

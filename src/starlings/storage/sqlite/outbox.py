@@ -20,13 +20,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from starlings.core.webhook_rules import Webhook
 from starlings.storage.outbox import Entry, FailedAttempt, Lane, OutboxCounts, Reached
-from starlings.storage.sqlite.rows import Insert
+from starlings.storage.sqlite.backlog import WEBHOOK_COLUMNS, Backlog
 
 __all__ = [
     "SqliteOutbox",
     "StoredWebhook",
     "drop_webhooks",
-    "insert_webhooks",
     "list_webhooks",
     "retry_webhooks",
 ]
@@ -36,9 +35,6 @@ _T = TypeVar("_T")
 _PAUSE_SECONDS = 0.005
 """Between two transactions of ours, so that many deliveries share one."""
 _BUSY_SECONDS = 5.0
-
-_COLUMNS = "service_oid, lane, type, at, sid, unique_name, event_id, key, data, identity, endpoint"
-_insert = Insert("webhook", _COLUMNS)
 
 _LIST_LANES = """
     WITH RECURSIVE found (lane) AS (
@@ -82,25 +78,26 @@ class _Transact(Protocol):
     def __call__(self, job: _Change) -> Awaitable[int]: ...
 
 
-def insert_webhooks(connection: sqlite3.Connection, webhooks: Sequence[Webhook]) -> None:
-    """Insert rows, in order, in the caller's transaction."""
-    _insert.run(connection, webhooks)
-
-
 class SqliteOutbox:
     """Implements ``Outbox`` over the store's connections. Belongs to the store's event loop.
 
     Args:
         read: Runs a query on a connection that reads.
         transact: Runs a change on the connection that writes, in a transaction of its own.
+        backlog: The writer's, in whose thread all changes run.
     """
 
-    def __init__(self, read: _Read, transact: _Transact) -> None:
+    def __init__(self, read: _Read, transact: _Transact, backlog: Backlog) -> None:
         self._read = read
         self._transact = transact
+        self._backlog = backlog
         self._pending: list[tuple[_Change, asyncio.Future[int]]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[Sequence[Webhook]], None]] = []
+
+    @property
+    def dropped(self) -> int:
+        return self._backlog.dropped
 
     def listen(self, listener: Callable[[Sequence[Webhook]], None]) -> None:
         self._listeners.append(listener)
@@ -112,7 +109,7 @@ class SqliteOutbox:
         went: Sequence[Reached] = (),
     ) -> None:
         def change(connection: sqlite3.Connection) -> int:
-            insert_webhooks(connection, webhooks)
+            self._backlog.insert(connection, webhooks)
             connection.executemany("INSERT OR IGNORE INTO reached_endpoint VALUES (?, ?, ?)", came)
             connection.executemany(
                 "DELETE FROM reached_endpoint"
@@ -137,7 +134,7 @@ class SqliteOutbox:
     async def read_lane(self, service_oid: int, lane: int, limit: int) -> list[Entry]:
         rows = await self._select(
             "SELECT id, lower(hex(token)), attempts, due_at, coalesce(retried_at, at),"
-            f" {_COLUMNS} FROM webhook"
+            f" {WEBHOOK_COLUMNS} FROM webhook"
             " WHERE service_oid = ? AND lane = ? AND is_dead = 0 ORDER BY id LIMIT ?",
             (service_oid, lane, limit),
         )

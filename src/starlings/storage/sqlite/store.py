@@ -21,6 +21,7 @@ from starlings.core.objects import Item, ItemKey, Kind, Permission, Service, Syn
 from starlings.core.state import Outcome
 from starlings.storage.batcher import Batcher
 from starlings.storage.sqlite import rows as r
+from starlings.storage.sqlite.backlog import MOST_WAITING
 from starlings.storage.sqlite.database import FILE_NAME
 from starlings.storage.sqlite.housekeeping import list_due, purge, trim_log
 from starlings.storage.sqlite.outbox import SqliteOutbox
@@ -44,26 +45,41 @@ _VISIBLE = ", ".join(str(kind.value) for kind in sorted(VISIBLE))
 class SqliteStore:
     """Implements ``Store``. Made by ``open``."""
 
-    def __init__(self, path: Path, limits: Limits, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits,
+        now: Callable[[], int],
+        most_webhooks: int = MOST_WAITING,
+    ) -> None:
         self._path = path
         self._log_path = path.with_name(path.name + "-wal")
-        self._writer = Writer(path, limits, now, secrets.token_hex(8))
+        self._writer = Writer(path, limits, now, secrets.token_hex(8), most_webhooks)
         self._batcher = Batcher(self._writer)
 
     @classmethod
-    async def open(cls, directory: Path, limits: Limits, now: Callable[[], int]) -> SqliteStore:
+    async def open(
+        cls,
+        directory: Path,
+        limits: Limits,
+        now: Callable[[], int],
+        most_webhooks: int = MOST_WAITING,
+    ) -> SqliteStore:
         """Open the store in a directory that exists, making the file if it isn't there.
 
         The caller holds the directory's lock: two writers must not share it.
 
+        Args:
+            most_webhooks: That may wait for one service, 1 or more; beyond, the oldest are dropped.
+
         Raises:
             DatabaseError, sqlite3.Error, OSError: It can't be opened; the message tells why.
         """
-        store = cls(directory / FILE_NAME, limits, now)
+        store = cls(directory / FILE_NAME, limits, now, most_webhooks)
         await store._batcher.start()
         try:
             store._reader = Reader(store._path)
-            store.outbox = SqliteOutbox(store._reader.run, store._transact)
+            store.outbox = SqliteOutbox(store._reader.run, store._transact, store._writer.backlog)
         except BaseException:
             await store._batcher.close()
             raise

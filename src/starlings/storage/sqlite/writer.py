@@ -39,8 +39,8 @@ from starlings.core.state import Outcome
 from starlings.core.webhook_rules import webhooks_of
 from starlings.storage.batcher import Results
 from starlings.storage.sqlite import rows as r
+from starlings.storage.sqlite.backlog import MOST_WAITING, Backlog
 from starlings.storage.sqlite.database import migrate, open_writer
-from starlings.storage.sqlite.outbox import insert_webhooks
 from starlings.storage.store import Batch
 from starlings.storage.working_set import Changes, WorkingSet
 
@@ -105,11 +105,13 @@ class Writer:
         limits: Limits,
         now: Callable[[], int],
         new_epoch: str,
+        most_webhooks: int = MOST_WAITING,
     ) -> None:
         self._path = path
         self._limits = limits
         self._now = now
         self._new_epoch = new_epoch
+        self.backlog = Backlog(most_webhooks)
         self._working_set = WorkingSet(self, _MEMORY_BYTES)
         self.epoch = ""
         self.refusals = 0
@@ -203,9 +205,11 @@ class Writer:
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
+            self.backlog.forget()
             if isinstance(error, sqlite3.OperationalError):
                 raise self._unavailable(error) from error
             raise
+        self.backlog.keep()
         return answer
 
     def forget_object(self, oid: int) -> None:
@@ -256,7 +260,7 @@ class Writer:
                     self._has_webhooks = self._find_webhooks()
                 if self._has_webhooks:
                     fired = webhooks_of(batch.events, working_set.find_service)
-                    insert_webhooks(self._connection, fired)
+                    self.backlog.insert(self._connection, fired)
                 self._connection.execute("COMMIT")
                 self.is_writable = True
             else:
@@ -264,9 +268,11 @@ class Writer:
         except BaseException:
             self._roll_back()
             working_set.forget()
+            self.backlog.forget()
             self._has_webhooks = True  # until a service changes: not known any more
             raise
         working_set.keep()
+        self.backlog.keep()
         self.refusals += refusals
         self.commit_seconds += time.perf_counter() - started
         return Results(outcomes, batch)
