@@ -27,6 +27,7 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 
 from starlings.core.events import EventType
 from starlings.core.objects import Kind
+from starlings.storage.sqlite.check import check_database
 from tests.e2e.server import ServerProcess
 from tests.webhooks.clients import rest_client, socket_client, token_for
 from tests.webhooks.receiver import Received, run_receiver
@@ -205,6 +206,7 @@ async def test_no_event_is_lost_or_out_of_order_whenever_the_server_is_killed(
         await _prepare(server, url)
         for run in range(ROUNDS):
             await _write_until_killed(server, tally, run, chance.uniform(*SECONDS))
+            assert check_database(server.data / "starlings.db", 0).findings == []
             server.start()
         _wait_until_empty(server.data)
         auth_token = server.credentials.auth_token

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from starlings.core.events import EventType
-from starlings.core.objects import Actor, Kind
+from starlings.core.objects import Actor, ItemKey, Kind
 from starlings.core.webhook_rules import (
     ENDPOINT_CONNECTED,
+    ENDPOINT_DISCONNECTED,
+    MESSAGE_PUBLISHED,
+    SHAPES,
     webhook_of_endpoint,
     webhook_of_message,
     webhooks_of,
@@ -31,6 +34,7 @@ FIRING = {
     (Kind.STREAM, EventType.OBJECT_CREATED): "stream_created",
     (Kind.STREAM, EventType.OBJECT_REMOVED): "stream_removed",
 }
+ITEM_EVENTS = {EventType.ITEM_ADDED, EventType.ITEM_UPDATED, EventType.ITEM_REMOVED}
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -40,6 +44,23 @@ def test_an_event_fires_the_webhook_of_its_name_or_none(kind: Kind, type_: Event
     found = webhooks_of([a_change(kind, type_, key=3)], {7: service}.get)
     expected = FIRING.get((kind, type_))
     assert [one.type for one in found] == ([] if expected is None else [expected])
+
+
+@pytest.mark.parametrize(("change", "name"), FIRING.items())
+def test_a_webhook_has_the_shape_of_its_type(change: tuple[Kind, EventType], name: str) -> None:
+    kind, type_ = change
+    keys: dict[Kind, ItemKey] = {Kind.LIST: 3, Kind.MAP: "k"}
+    key = keys.get(kind) if type_ in ITEM_EVENTS else None
+    (webhook,) = webhooks_of([a_change(kind, type_, key=key)], {7: a_service()}.get)
+    shape = SHAPES[name]
+    assert (shape.kind, shape.event) == change
+    assert shape.key is (None if key is None else type(key))
+    assert shape.has_data == (webhook.data is not None)
+
+
+def test_there_are_shapes_of_all_types_and_of_no_others() -> None:
+    others = {MESSAGE_PUBLISHED, ENDPOINT_CONNECTED, ENDPOINT_DISCONNECTED}
+    assert set(SHAPES) == {*FIRING.values(), *others}
 
 
 @pytest.mark.parametrize("type_", [EventType.OBJECT_REMOVED, EventType.ITEM_REMOVED])

@@ -19,7 +19,7 @@ FOUND = 1
 
 def check(*, data: Data = None, config: Config = None) -> int:
     """Verify a data directory, beside a running server too: the file, counters against the log,
-    orphans, names.
+    orphans, names, webhooks that wait.
 
     Exit status: 0 clean, 1 something is wrong, 2 there is nothing that could be checked.
     """

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from starlings.core.events import Committed, Event, EventType
 from starlings.core.objects import Actor, ItemKey, Kind, Service, SyncObject
@@ -21,6 +21,8 @@ __all__ = [
     "ENDPOINT_CONNECTED",
     "ENDPOINT_DISCONNECTED",
     "MESSAGE_PUBLISHED",
+    "SHAPES",
+    "Shape",
     "Webhook",
     "fires",
     "webhook_of_endpoint",
@@ -63,6 +65,31 @@ _WITH_DATA = frozenset(
         (Kind.MAP, EventType.ITEM_UPDATED),
     }
 )
+
+
+class Shape(NamedTuple):
+    """What every webhook of one type has, whatever it tells of."""
+
+    kind: Kind | None
+    """Of the object; None for reachability."""
+    key: type[int] | type[str] | None
+    has_data: bool
+    event: EventType | None
+    """That fires it; None for messages and reachability, which no event of an object is behind."""
+
+
+def _shape(kind: Kind, event: EventType) -> Shape:
+    item = int if kind is Kind.LIST else str
+    return Shape(kind, item if event in _ITEM_EVENTS else None, (kind, event) in _WITH_DATA, event)
+
+
+SHAPES: Final = {
+    **{name: _shape(kind, event) for (kind, event), name in _NAMES.items()},
+    MESSAGE_PUBLISHED: Shape(Kind.STREAM, str, True, None),
+    ENDPOINT_CONNECTED: Shape(None, None, False, None),
+    ENDPOINT_DISCONNECTED: Shape(None, None, False, None),
+}
+"""By the type: every one that there is."""
 
 
 class Webhook(NamedTuple):

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from starlings.core.events import VISIBLE, EventType
 from starlings.core.objects import Kind
+from starlings.storage.sqlite.check_webhooks import WEBHOOK_COUNTS, WEBHOOK_RULES, WEBHOOK_SCHEMA
 from starlings.storage.sqlite.database import SCHEMA_VERSION, DatabaseError, open_reader
 
 __all__ = ["CheckReport", "Finding", "check_database"]
@@ -45,6 +46,8 @@ class _Rule(NamedTuple):
 
     name: str
     query: str
+    since: int = 1
+    """The schema that brought the tables."""
 
 
 _RULES: Final = (
@@ -131,6 +134,7 @@ _RULES: Final = (
         "a service has its account",
         "SELECT sid FROM service WHERE account_sid NOT IN (SELECT sid FROM account)",
     ),
+    *(_Rule(name, query, WEBHOOK_SCHEMA) for name, query in WEBHOOK_RULES.items()),
 )
 
 _COUNTS: Final = {
@@ -144,6 +148,7 @@ _COUNTS: Final = {
     "expired objects to sweep": "SELECT count(*) FROM object WHERE is_removed = 0"
     " AND expires_at <= :now",
     "expired items to sweep": "SELECT count(*) FROM item WHERE expires_at <= :now",
+    **WEBHOOK_COUNTS,
 }
 
 
@@ -167,7 +172,8 @@ def check_database(database: Path, now: int) -> CheckReport:
             )
         findings = list(_check_file(connection))
         for rule in _RULES:
-            findings += _check_rule(connection, rule)
+            if version >= rule.since:
+                findings += _check_rule(connection, rule)
         return CheckReport(findings, _count(connection, now))
 
 
