@@ -36,7 +36,7 @@ from starlings.core.services import DEFAULT_NAME
 from starlings.core.state import ItemOutcome, ObjectOutcome, Outcome, ServiceOutcome
 from starlings.core.webhook_rules import webhook_of_message
 from starlings.node.clock import Sources
-from starlings.node.throttle import Throttle, cost_of_write
+from starlings.node.rates import CallerRates, charge_of
 from starlings.storage.outbox import Outbox
 from starlings.storage.store import Batch, GrantPlace, Place, Store
 
@@ -103,7 +103,7 @@ class Node:
         self.limits = limits
         self.sources = sources
         self.guard: Guard | None = None
-        self._throttle = Throttle(sources.monotonic)
+        self._rates = CallerRates(limits.rates, sources.monotonic)
         self._services: dict[int, Service] = {}
         self._service_changes = 0
         self._default_services: dict[str, Service] = {}
@@ -200,7 +200,7 @@ class Node:
     async def read_object(self, ref: ObjectRef, actor: Actor) -> SyncObject:
         """As ``get_object`` for reading, counted as a read. Raises Refusal also RATE_LIMITED."""
         found = await self.get_object(ref, actor)
-        self._take_read(found)
+        self._rates.take_read(found)
         return found
 
     async def create_object(
@@ -214,14 +214,7 @@ class Node:
         request_id: str | None,
     ) -> ObjectOutcome:
         """Raises Refusal RATE_LIMITED and as ``core.creation.create_object`` says."""
-        rate = self.limits.rates.creations
-        if rate is not None:
-            self._throttle.take(
-                ("create", service.oid),
-                rate,
-                rate * self.limits.rates.burst_seconds,
-                lambda: f"Rate limit exceeded for create-{kind.word}-{service.sid}",
-            )
+        self._rates.take_creation(service, kind)
         if self.guard is not None:
             self.guard.check_creation(kind, unique_name)
         return await self._create_object(service, kind, unique_name, data, ttl, actor, request_id)
@@ -279,8 +272,11 @@ class Node:
             Refusal: RATE_LIMITED and as the command's rule says.
             Fault: UNAVAILABLE: nothing of it was applied.
         """
-        if self.limits.rates.writes is not None or self.limits.rates.permissions is not None:
-            await self._take_write(command)
+        if self._rates.are_commands_held:
+            charge = charge_of(command)
+            if charge is not None:
+                target = await self.get_object(charge.ref, charge.actor, charge.right)
+                self._rates.take_command(charge, target)
         if self.guard is not None:
             answer = self.guard.find_answer(command)
             if answer is not None:
@@ -331,7 +327,7 @@ class Node:
         Raises:
             Refusal: RATE_LIMITED.
         """
-        self._take_read(collection)
+        self._rates.take_read(collection)
         now = self.sources.now()
         rows = await self.store.list_items(
             collection.oid, start, is_inclusive, is_descending, limit + 1, now
@@ -430,7 +426,7 @@ class Node:
     async def get_object_for_permissions(self, ref: ObjectRef) -> SyncObject:
         """The object whose permissions REST asks for, counted as a read of permissions."""
         found = await self.get_object(ref, Actor("system"))
-        self._take_permission(found)
+        self._rates.take_permission(found)
         return found
 
     # Messages
@@ -442,14 +438,7 @@ class Node:
             Refusal: The stream's 404s, ACCESS_DENIED, RATE_LIMITED.
         """
         stream = await self.get_object(ref, actor, Right.WRITE)
-        rate = self.limits.rates.messages
-        if rate is not None:
-            self._throttle.take(
-                ("message", stream.oid),
-                rate,
-                rate * self.limits.rates.burst_seconds,
-                lambda: f"Rate limit exceeded for publish-stream-{stream.sid}",
-            )
+        self._rates.take_message(stream)
         sid = f"{sids.MESSAGE}{self.sources.random_bits(128):032x}"
         message = Message(sid, stream, data, actor, self.sources.now())
         if self._outbox is not None:
@@ -553,61 +542,6 @@ class Node:
         deciding = await self.find_deciding_permission(found.oid, actor.identity)
         if not is_permitted(deciding, right):
             raise denial(found, right)
-
-    def _take_read(self, found: SyncObject) -> None:
-        rate = self.limits.rates.reads
-        if rate is not None:
-            self._throttle.take(
-                ("read", found.oid),
-                rate,
-                rate * self.limits.rates.burst_seconds,
-                lambda: f"Rate limit exceeded for read-{found.kind.word}-{found.sid}",
-            )
-
-    def _take_permission(self, found: SyncObject) -> None:
-        rate = self.limits.rates.permissions
-        if rate is not None:
-            self._throttle.take(
-                ("permission", found.oid),
-                rate,
-                rate * self.limits.rates.burst_seconds,
-                lambda: f"Rate limit exceeded for permission-{found.kind.word}-{found.sid}",
-            )
-
-    async def _take_write(self, command: c.Command) -> None:
-        match command:
-            case c.SetPermission() | c.RemovePermission():
-                self._take_permission(
-                    await self.get_object(command.ref, command.actor, Right.MANAGE)
-                )
-            case c.SetObjectTtl() | c.RemoveObject():
-                target = await self.get_object(command.ref, command.actor, Right.MANAGE)
-                self._take_one_write(target, 0)
-            case c.RemoveItem():
-                target = await self.get_object(command.ref, command.actor, Right.WRITE)
-                self._take_one_write(target, 0)
-            case (
-                c.UpdateDocument()
-                | c.AddListItem()
-                | c.AddMapItem()
-                | c.PutMapItem()
-                | c.UpdateItem()
-            ):
-                target = await self.get_object(command.ref, command.actor, Right.WRITE)
-                self._take_one_write(target, len(command.data or b""))
-            case _:
-                pass
-
-    def _take_one_write(self, target: SyncObject, payload_bytes: int) -> None:
-        rates = self.limits.rates
-        if rates.writes is not None:
-            self._throttle.take(
-                ("write", target.oid),
-                rates.writes,
-                rates.writes * rates.burst_seconds,
-                lambda: f"Rate limit exceeded for write-{target.kind.word}-{target.sid}",
-                cost=cost_of_write(payload_bytes, rates.writes, rates.large_writes),
-            )
 
 
 async def _cut_page(
