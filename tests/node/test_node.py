@@ -1,4 +1,4 @@
-"""The node: finding, holding to rates, minting, cutting pages."""
+"""The node: finding, holding to rates, cutting pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from starlings.core import commands as c
 from starlings.core.access import Right
-from starlings.core.errors import Fault, Reason, Refusal
+from starlings.core.errors import Reason, Refusal
 from starlings.core.limits import DOCUMENTED, Limits, Rates
 from starlings.core.objects import Actor, Kind, Match, ObjectRef, Service, SyncObject
 from starlings.node.clock import Sources
@@ -159,23 +159,6 @@ async def test_clients_need_a_permission_once_the_service_says_so(
     await node.get_object(ref_of(target), _ZOE)
     with pytest.raises(Refusal):
         await node.get_object(ref_of(target), _ZOE, Right.WRITE)
-
-
-async def test_a_clash_of_ids_is_mended_by_minting_again(clock: Clock) -> None:
-    bits = iter([1, 1, 1, 1, 1, 2, 2, 2])
-    store = MemoryStore(LIMITS, clock)
-    node = Node(store, LIMITS, Sources(clock, lambda: 0.0, lambda _: next(bits) << 64))
-    first = await node.create_service(ACCOUNT_SID, c.ServiceSettings(), ADMIN, None)
-    second = await node.create_service(ACCOUNT_SID, c.ServiceSettings(), ADMIN, None)
-    assert first.oid != second.oid
-
-
-async def test_minting_gives_up_at_last(clock: Clock) -> None:
-    node = Node(MemoryStore(LIMITS, clock), LIMITS, Sources(clock, lambda: 0.0, lambda _: 7 << 64))
-    await node.create_service(ACCOUNT_SID, c.ServiceSettings(), ADMIN, None)
-    with pytest.raises(Fault) as fault:
-        await node.create_service(ACCOUNT_SID, c.ServiceSettings(), ADMIN, None)
-    assert fault.value.reason is Reason.UNAVAILABLE
 
 
 # Pages

@@ -10,7 +10,8 @@ import pytest
 from starlings.core.errors import Fault, Reason, Refusal
 from starlings.core.events import Event, EventType
 from starlings.core.objects import Actor, Item, ItemKey, Kind, Service, SyncObject
-from starlings.node.node import Message, Page
+from starlings.node.node import Message
+from starlings.node.pages import Page
 from starlings.wire.codec import decode_downstream
 from starlings.wire.messages import Notification
 from starlings.ws import render

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from starlings.core import commands as c
 from starlings.core import sids
 from starlings.core.access import Right, denial, find_deciding, is_permitted
-from starlings.core.errors import Fault, IdTaken, Reason, Refusal
+from starlings.core.errors import Fault, Reason, Refusal
 from starlings.core.events import Event
 from starlings.core.limits import Limits
 from starlings.core.objects import (
@@ -32,23 +32,21 @@ from starlings.core.objects import (
     Service,
     SyncObject,
 )
-from starlings.core.services import DEFAULT_NAME
-from starlings.core.state import ItemOutcome, ObjectOutcome, Outcome, ServiceOutcome
+from starlings.core.state import ItemOutcome, ObjectOutcome, Outcome
 from starlings.core.webhook_rules import webhook_of_message
 from starlings.node.clock import Sources
+from starlings.node.known_services import KnownServices
+from starlings.node.minting import Minter
+from starlings.node.pages import Page, cut_page
 from starlings.node.rates import CallerRates, charge_of
 from starlings.storage.outbox import Outbox
-from starlings.storage.store import Batch, GrantPlace, Place, Store
+from starlings.storage.store import GrantPlace, Place, Store
 
-__all__ = ["Message", "MessageListener", "Node", "Page"]
+__all__ = ["Message", "MessageListener", "Node"]
 
 logger = logging.getLogger("starlings.node")
 
-_T = TypeVar("_T")
-_P = TypeVar("_P", Place, GrantPlace, int)
-_MINT_ATTEMPTS = 8
 _AFTER_ALL = (1 << 63) - 1
-_MOST_SERVICES_REMEMBERED = 10_000
 
 _ItemWrite = c.AddListItem | c.AddMapItem | c.PutMapItem | c.UpdateItem | c.RemoveItem
 
@@ -76,15 +74,6 @@ class Guard(Protocol):
         """What answers a command instead of the store; None: the store does. Raises Refusal."""
 
 
-class Page(list[_T]):
-    """One page of a listing, in the order asked for, and whether there is more on either side."""
-
-    def __init__(self, entries: list[_T], has_previous: bool, has_next: bool) -> None:
-        super().__init__(entries)
-        self.has_previous = has_previous
-        self.has_next = has_next
-
-
 class Node:
     """Executes commands and answers reads. One per process; belongs to its event loop.
 
@@ -104,12 +93,9 @@ class Node:
         self.sources = sources
         self.guard: Guard | None = None
         self._rates = CallerRates(limits.rates, sources.monotonic)
-        self._services: dict[int, Service] = {}
-        self._service_changes = 0
-        self._default_services: dict[str, Service] = {}
-        """By account."""
+        self._minter = Minter(store, sources)
+        self._services = KnownServices(store, self._minter)
         self._message_listeners: list[MessageListener] = []
-        store.listen(self._forget_changed_services)
 
     # Services
 
@@ -120,23 +106,11 @@ class Node:
         Raises:
             Refusal: SERVICE_NOT_FOUND, FOREIGN_SERVICE.
         """
-        if name == DEFAULT_NAME:
-            return await self._get_default_service(account_sid)
-        if not sids.is_sid(name) or not name.startswith(sids.SERVICE):
-            raise Refusal(Reason.SERVICE_NOT_FOUND)
-        oid = sids.oid_of(name)
-        service = await self._find_service(oid)
-        if service is None:
-            raise Refusal(Reason.SERVICE_NOT_FOUND)
-        if service.sid != name:
-            raise Refusal(Reason.SERVICE_NOT_FOUND)
-        if service.account_sid != account_sid:
-            raise Refusal(Reason.FOREIGN_SERVICE)
-        return service
+        return await self._services.get(account_sid, name)
 
     async def get_service_of(self, target: SyncObject) -> Service | None:
         """The service of an object; None once it was removed."""
-        return await self._find_service(target.service_oid)
+        return await self._services.find(target.service_oid)
 
     async def create_service(
         self,
@@ -148,14 +122,9 @@ class Node:
         unique_name: str | None = None,
     ) -> Service:
         """Raises Refusal as ``core.services.create_service`` says."""
-
-        def command() -> c.CreateService:
-            oid, sid = self._mint(sids.SERVICE, self.sources.random_bits(12))
-            return c.CreateService(oid, sid, account_sid, unique_name, settings, actor, request_id)
-
-        outcome = await self._execute_minting(command)
-        assert isinstance(outcome, ServiceOutcome)
-        return outcome.service
+        return await self._minter.create_service(
+            account_sid, settings, actor, request_id, unique_name
+        )
 
     async def list_services(
         self, account_sid: str, start: Place | None, is_descending: bool, limit: int
@@ -165,7 +134,7 @@ class Node:
         async def read(start: Place | None, is_descending: bool, limit: int) -> list[Service]:
             return await self.store.list_services(start, is_descending, limit, account_sid)
 
-        return await _cut_page(
+        return await cut_page(
             read, start, is_descending, limit, lambda service: (service.created_at, service.oid)
         )
 
@@ -217,39 +186,17 @@ class Node:
         self._rates.take_creation(service, kind)
         if self.guard is not None:
             self.guard.check_creation(kind, unique_name)
-        return await self._create_object(service, kind, unique_name, data, ttl, actor, request_id)
+        return await self._minter.create_object(
+            service, kind, unique_name, data, ttl, actor, request_id
+        )
 
     async def create_own_object(
         self, service: Service, kind: Kind, unique_name: str, data: bytes | None
     ) -> ObjectOutcome:
         """Create an object that the server keeps itself. Raises Refusal NAME_TAKEN."""
-        return await self._create_object(
+        return await self._minter.create_object(
             service, kind, unique_name, data, None, Actor(SYSTEM), None
         )
-
-    async def _create_object(
-        self,
-        service: Service,
-        kind: Kind,
-        unique_name: str | None,
-        data: bytes | None,
-        ttl: int | None,
-        actor: Actor,
-        request_id: str | None,
-    ) -> ObjectOutcome:
-        def command() -> c.CreateObject:
-            if unique_name is None:
-                bucket = self.sources.random_bits(12)
-            else:
-                bucket = sids.bucket_of_name(service.oid, kind, unique_name)
-            oid, sid = self._mint(kind.sid_prefix, bucket)
-            return c.CreateObject(
-                service.oid, kind, oid, sid, unique_name, data, ttl, actor, request_id
-            )
-
-        outcome = await self._execute_minting(command)
-        assert isinstance(outcome, ObjectOutcome)
-        return outcome
 
     async def list_objects(
         self, service: Service, kind: Kind, start: Place | None, is_descending: bool, limit: int
@@ -261,7 +208,7 @@ class Node:
                 service.oid, kind, start, is_descending, limit, self.sources.now()
             )
 
-        return await _cut_page(
+        return await cut_page(
             read, start, is_descending, limit, lambda found: (found.created_at, found.oid)
         )
 
@@ -376,7 +323,7 @@ class Node:
             edge = start if start is not None else (_AFTER_ALL if is_descending else 0)
             return await self.store.read_log(oid, edge, limit, is_descending)
 
-        return await _cut_page(read, start, is_descending, limit, lambda event: event.seq)
+        return await cut_page(read, start, is_descending, limit, lambda event: event.seq)
 
     # Permissions
 
@@ -403,7 +350,7 @@ class Node:
         ) -> list[Permission]:
             return await self.store.list_permissions(found.oid, start, is_descending, limit, now)
 
-        return await _cut_page(
+        return await cut_page(
             read, start, is_descending, limit, lambda one: (one.identity, one.match)
         )
 
@@ -471,68 +418,6 @@ class Node:
 
     # What they share
 
-    async def _get_default_service(self, account_sid: str) -> Service:
-        service = self._default_services.get(account_sid)
-        changes = self._service_changes
-        if service is None:
-            service = await self.store.find_default_service(account_sid)
-        if service is None:
-            try:
-                service = await self.create_service(
-                    account_sid,
-                    c.ServiceSettings(friendly_name="Default Service"),
-                    Actor("system"),
-                    None,
-                    unique_name=DEFAULT_NAME,
-                )
-            except Refusal:
-                service = await self.store.find_default_service(account_sid)
-                if service is None:
-                    raise
-        if changes == self._service_changes:
-            self._remember(service)
-        return service
-
-    async def _find_service(self, oid: int) -> Service | None:
-        service = self._services.get(oid)
-        if service is None:
-            changes = self._service_changes
-            service = await self.store.find_service(oid)
-            # What changed while it was read must not be remembered as it was: access control hangs
-            # on it.
-            if service is not None and changes == self._service_changes:
-                self._remember(service)
-        return service
-
-    def _remember(self, service: Service) -> None:
-        if len(self._services) >= _MOST_SERVICES_REMEMBERED:
-            self._services.clear()
-        self._services[service.oid] = service
-        if service.unique_name == DEFAULT_NAME:
-            self._default_services[service.account_sid] = service
-
-    def _forget_changed_services(self, batch: Batch) -> None:
-        self._service_changes += len(batch.services)
-        for oid, service in batch.services:
-            known = self._services.pop(oid, None) or service
-            if known is not None and known.unique_name == DEFAULT_NAME:
-                self._default_services.pop(known.account_sid, None)
-
-    def _mint(self, prefix: str, bucket: int) -> tuple[int, str]:
-        bits = self.sources.random_bits(74)
-        oid = sids.mint_oid(bucket, self.sources.now(), bits >> 64)
-        return oid, sids.format_sid(prefix, oid, bits)
-
-    async def _execute_minting(
-        self, make_command: Callable[[], c.CreateObject | c.CreateService]
-    ) -> Outcome:
-        for _ in range(_MINT_ATTEMPTS):
-            try:
-                return await self.store.execute(make_command())
-            except IdTaken:
-                continue
-        raise Fault(Reason.UNAVAILABLE, "No free object id was found; try again")
-
     async def _check_access(self, found: SyncObject, actor: Actor, right: Right) -> None:
         if actor.is_unrestricted:
             return
@@ -542,25 +427,3 @@ class Node:
         deciding = await self.find_deciding_permission(found.oid, actor.identity)
         if not is_permitted(deciding, right):
             raise denial(found, right)
-
-
-async def _cut_page(
-    read: Callable[[_P | None, bool, int], Awaitable[list[_T]]],
-    start: _P | None,
-    is_descending: bool,
-    limit: int,
-    place_of: Callable[[_T], _P],
-) -> Page[_T]:
-    """A page after ``start``:
-
-    one row more than asked for tells whether there is a next page, one row back a previous one.
-    """
-    rows = await read(start, is_descending, limit + 1)
-    entries = rows[:limit]
-    if start is None:
-        has_previous = False
-    elif entries:
-        has_previous = bool(await read(place_of(entries[0]), not is_descending, 1))
-    else:
-        has_previous = True
-    return Page(entries, has_previous, len(rows) > limit)

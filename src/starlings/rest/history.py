@@ -14,7 +14,7 @@ from starlings.core.errors import Reason, Refusal
 from starlings.core.events import VISIBLE, Event
 from starlings.core.objects import Kind
 from starlings.core.wording import name_event
-from starlings.node.node import Page
+from starlings.node.pages import Page
 from starlings.rest.paging import Position, list_page, parse_page_request
 from starlings.rest.parameters import parse_whole_number
 from starlings.rest.render import format_date

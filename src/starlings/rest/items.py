@@ -11,7 +11,7 @@ from starlings.core.errors import Reason, Refusal
 from starlings.core.limits import Limits
 from starlings.core.maps import check_key
 from starlings.core.objects import Item, ItemKey, Kind, Service, SyncObject
-from starlings.node.node import Page
+from starlings.node.pages import Page
 from starlings.rest.forms import Form
 from starlings.rest.paging import Position, list_page, parse_from_index, parse_page_request
 from starlings.rest.parameters import get_data, get_text, get_ttl, parse_whole_number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from starlings.core.objects import Kind, SyncObject
-from starlings.node.node import Page
+from starlings.node.pages import Page
 from starlings.rest.paging import Position, list_page, parse_page_request
 from starlings.rest.render import PLURALS, render_object
 from starlings.rest.requests import Request

@@ -20,7 +20,7 @@ import msgspec
 from starlings.core.errors import Reason, Refusal
 from starlings.core.limits import Limits
 from starlings.core.objects import ItemKey
-from starlings.node.node import Page
+from starlings.node.pages import Page
 from starlings.rest.forms import Form, parse_form
 from starlings.rest.parameters import parse_whole_number
 from starlings.rest.render import encode

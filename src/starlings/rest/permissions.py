@@ -13,7 +13,7 @@ from starlings.core.errors import Reason, Refusal
 from starlings.core.objects import Kind, Match, Permission
 from starlings.core.permissions import check_grantee
 from starlings.core.state import PermissionOutcome
-from starlings.node.node import Page
+from starlings.node.pages import Page
 from starlings.rest.forms import Form, parse_form
 from starlings.rest.paging import Position, list_page, parse_page_request
 from starlings.rest.parameters import get_flag, get_ttl

@@ -6,7 +6,7 @@ from starlings.core import commands as c
 from starlings.core.errors import Reason
 from starlings.core.objects import Service
 from starlings.core.state import ServiceOutcome
-from starlings.node.node import Page
+from starlings.node.pages import Page
 from starlings.rest.forms import Form
 from starlings.rest.paging import Position, list_page, parse_page_request
 from starlings.rest.parameters import get_flag, get_text, get_whole_number

@@ -16,7 +16,8 @@ import msgspec
 from starlings.core.errors import MORE_INFO_URL, StarlingsError
 from starlings.core.events import Event, EventType
 from starlings.core.objects import Item, ItemKey, Kind, Service, SyncObject
-from starlings.node.node import Message, Page
+from starlings.node.node import Message
+from starlings.node.pages import Page
 from starlings.wire import pushed_events as pushed
 from starlings.wire.codec import encode_notification
 from starlings.wire.subscriptions import MESSAGE_TYPE

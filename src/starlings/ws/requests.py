@@ -18,7 +18,8 @@ from starlings.core.objects import Actor, Item, ItemKey, ObjectRef, Service
 from starlings.core.objects import Kind as ObjectKind
 from starlings.core.rules import parse_if_match
 from starlings.node.data import normalise_data
-from starlings.node.node import Node, Page
+from starlings.node.node import Node
+from starlings.node.pages import Page
 from starlings.node.repeats import Answer
 from starlings.wire.messages import Request, first_value
 from starlings.wire.paths import (
