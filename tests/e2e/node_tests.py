@@ -78,10 +78,13 @@ def run_node_tests(
 
 @contextmanager
 def control(server: ServerProcess) -> Iterator[str]:
-    """The URL at which the node tests may kill and restart the server, see lib/control.mjs."""
+    """The URL at which the node tests may order the server about, see lib/control.mjs."""
+    backup = server.data.parent / f"{server.data.name}.backup"
     orders: dict[str, Callable[[], None]] = {
         "/kill": server.kill,
         "/restart": lambda: server.restart(keep_port=True),
+        "/backup": lambda: server.back_up(backup),
+        "/restore": lambda: server.put_back(backup),
     }
 
     class Handler(BaseHTTPRequestHandler):

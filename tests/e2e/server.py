@@ -181,6 +181,16 @@ class ServerProcess:
             self.stop()
         self.start(port=self._port if keep_port else 0)
 
+    def back_up(self, file: Path) -> None:
+        """Copy the database to a file; a file of that name is replaced."""
+        _run_command("backup", "--force", "--data", str(self.data), str(file))
+
+    def put_back(self, file: Path) -> None:
+        """Serve a backup instead of what is there, on the same port."""
+        self.stop()
+        _run_command("restore", "--force", "--data", str(self.data), str(file))
+        self.start(port=self._port)
+
     def _running_process(self) -> subprocess.Popen[str]:
         assert self._process is not None, "the server is not running"
         assert self._process.poll() is None, f"the server has died; log:\n{self.stderr}"
@@ -207,6 +217,19 @@ def check_data(data: Path, *, seconds: float = 20.0) -> subprocess.CompletedProc
         check=False,
         env=_clean_environment(),
     )
+
+
+def _run_command(*words: str) -> None:
+    run = subprocess.run(
+        [str(_COMMAND), *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+        env=_clean_environment(),
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 class _Output:

@@ -36,6 +36,15 @@ def test_a_killed_server_loses_nothing_for_the_official_sdk(tmp_path: Path, majo
         server.stop()
 
 
+def test_after_a_restore_the_official_sdk_shows_the_restored_state(
+    tmp_path: Path, major: int
+) -> None:
+    with ServerProcess(tmp_path / "data") as server, control(server) as url:
+        _run(server, "restore", major, STARLINGS_TEST_CONTROL_URL=url)
+        assert "Traceback" not in server.stderr, server.stderr
+        server.stop()
+
+
 def test_every_suite_is_run(major: int) -> None:
     """A file that nobody runs proves nothing."""
     text = Path(__file__).read_text(encoding="utf-8")

@@ -119,8 +119,7 @@ class CatchUp:
         self._owner = owner
         self._peer = peer
         self.known_sids: set[str] | None = None
-        """If the client comes from a history that was cut since: the objects that it has read anew.
-        Event ids that it states of others mean nothing. None: all can be trusted."""
+        """As ``Continuation.known_sids``."""
         self.subscriptions: dict[str, Subscription] = {}
         """By SID of the object."""
         self.queries = SessionQueries(
@@ -136,7 +135,7 @@ class CatchUp:
     # What the session asks for
 
     def note_opened(self, answer: Answer) -> None:
-        """The client has read an object on this connection: what it knows of it is of today."""
+        """The client has read an object: from now on what it knows of it is of this history."""
         if self.known_sids is not None and answer.status < 300 and answer.body:
             self.known_sids.add(_decode_sid(answer.body).sid)
 

@@ -345,8 +345,7 @@ class SyncSession(SubscriptionOwner):
         self._catch_up = CatchUp(
             face.node, face.hub, face.queries, face.encoder, face.base, service, actor, self, self
         )
-        if continuation.is_of_other_history:
-            self._catch_up.known_sids = set()
+        self._catch_up.known_sids = continuation.known_sids
         registrations = tuple(
             InitRegistration(
                 notification_ctx_id=face.encoder.next_id().replace("TM", "EP", 1),

@@ -6,6 +6,12 @@ export const killServer = () => order("kill");
 /** Serves the same data directory again, on the same port; a running server is stopped first. */
 export const restartServer = () => order("restart");
 
+/** Keeps a copy of the server's database as it is now, instead of the one before. */
+export const backUp = () => order("backup");
+
+/** Stops the server and serves the copy, with a new epoch, on the same port. */
+export const restore = () => order("restore");
+
 async function order(what) {
   const url = process.env.STARLINGS_TEST_CONTROL_URL;
   const answer = await fetch(`${url}/${what}`, { method: "POST" });
