@@ -257,6 +257,17 @@ def test_news_that_the_reading_was_ahead_of_change_nothing() -> None:
     assert bench.live.members["a"] == Member(blue(2), 12)
 
 
+def test_who_has_what_a_reading_was_ahead_of_needs_its_result() -> None:
+    bench = Bench()
+    assert bench.live.load(9, [item("a", 10, blue())], seen_id=11)
+    assert not bench.live.misses_nothing_since(9)
+    follower = bench.follow()
+    bench.hear(10, "a", blue())
+    bench.hear(11, "gone before it was read", None)
+    assert follower.frames == []
+    assert bench.live.misses_nothing_since(11)
+
+
 @pytest.mark.parametrize(
     "heard", [[(10, "a"), (12, "b")], [(11, "a")]], ids=["between", "at the beginning"]
 )

@@ -164,6 +164,14 @@ class World:
     async def hold(self, holder: Holder, name: str = "workers", actor: Actor = ADMIN) -> LiveQuery:
         return await self.queries.hold(self.service, name, BLUE, actor, holder)
 
+    async def follow_a_while(self) -> int:
+        """Somebody has the result, and goes: the event that it was as of."""
+        holder = Holder()
+        live = await self.hold(holder)
+        event_id = live.event_id
+        self.queries.release(live, holder)
+        return event_id
+
 
 # Indexes
 
@@ -456,6 +464,39 @@ async def test_lost_news_that_cant_be_made_good_end_the_query() -> None:
     await asyncio.gather(*world.tasks)
     assert holder.refusals == [Reason.QUERY_INDEX_NOT_FOUND]
     assert world.queries.statistics()[:3] == (0, 0, 0)
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+async def test_a_change_between_the_head_and_the_items_leaves_nobody_behind(
+    monkeypatch: pytest.MonkeyPatch, is_removed: bool
+) -> None:
+    """It is committed before the items are read, and told after them."""
+    world = await World().open()
+    await world.put("a")
+    known_id = await world.follow_a_while()
+    world.store._listeners.clear()  # the news are late
+    list_items = world.store.list_items
+
+    async def change_and_list(*arguments: Any) -> Any:
+        if is_removed:
+            await world.remove("a")
+        else:
+            await world.put("a", "blue")
+        return await list_items(*arguments)
+
+    monkeypatch.setattr(world.store, "list_items", change_and_list)
+    live = await world.hold(Holder())
+    assert not live.misses_nothing_since(known_id)
+
+
+async def test_who_has_an_expired_item_gets_the_result_without_it() -> None:
+    world = await World().open()
+    await world.put("a", ttl=10)
+    known_id = await world.follow_a_while()
+    world.clock.pass_seconds(10)
+    live = await world.hold(Holder())
+    assert (live.members, live.event_id) == ({}, known_id)
+    assert not live.misses_nothing_since(known_id)
 
 
 async def test_a_query_that_ended_for_its_size_can_be_asked_again() -> None:

@@ -141,7 +141,9 @@ class LiveQuery:
         self.event_id = -1
         """The newest event of the Map that the result takes into account."""
         self.changed_id = -1
-        """The newest event that changed the result, as far as known: from there on nothing did."""
+        """The newest event that changed the result, as far as known: from there on nothing did.
+        Beyond ``event_id`` while the result is ahead of its events.
+        """
         self.members: dict[str, Member] = {}
         self.holders: dict[QueryHolder, None] = {}
         self._listeners: dict[QueryHolder, None] = {}
@@ -185,8 +187,12 @@ class LiveQuery:
 
     # Reading the members
 
-    def load(self, event_id: int, items: Iterable[Item]) -> bool:
+    def load(self, event_id: int, items: Iterable[Item], seen_id: int = -1) -> bool:
         """Take matching items read since event ``event_id`` of the Map, all or newer than it.
+
+        ``seen_id`` is the newest event that the items may know of. If it is newer, the result is
+        ahead of its own events: those will not be told again to who has it, so a client that comes
+        with an older result needs this one, also if it knows event ``event_id``.
 
         False: events were missed meanwhile; read once more.
 
@@ -215,7 +221,7 @@ class LiveQuery:
         self._resize(size)
         self.members = members
         self.event_id = event_id if last_heard is None else max(event_id, last_heard)
-        self.changed_id = self.event_id
+        self.changed_id = max(self.event_id, seen_id)
         self.phase = Phase.LIVE
         self._heard = {}
         self._result_frame = None

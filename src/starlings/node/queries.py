@@ -44,6 +44,8 @@ _TURN_BYTES = 128 * 1024
 _ITEM_BYTES = 256
 """Added for each item, however small."""
 _ATTEMPTS = 3
+_BEFORE_ALL = 0
+"""A time at which nothing had expired."""
 _REASONS = {
     reason.code: reason
     for reason in (Reason.BAD_QUERY, Reason.TOO_MANY_OPERATORS, Reason.QUERY_ARRAY_TOO_LONG)
@@ -76,6 +78,14 @@ class QueryStatistics(NamedTuple):
     waiting: int
     readings: int
     items_read: int
+
+
+class _Reading(NamedTuple):
+    """The matching items of a Map."""
+
+    items: list[Item]
+    has_expired: bool
+    """Some are left out whose time is up, and whose removal is still to come."""
 
 
 class Queries:
@@ -147,7 +157,7 @@ class Queries:
             Refusal: DATA_TOO_LARGE (the Map, or the result).
             Fault: UNAVAILABLE.
         """
-        return await self._read_items(index, query)
+        return (await self._read_items(index, query)).items
 
     async def hold(
         self, service: Service, name: str, query: Query, actor: Actor, holder: QueryHolder
@@ -261,8 +271,12 @@ class Queries:
             target = await self.node.store.find_object(live.oid)
             if target is None:
                 raise Refusal(Reason.QUERY_INDEX_NOT_FOUND)
-            items = await self._read_items(target, live.query)
-            if live.phase is Phase.ENDED or live.load(target.event_id, items):
+            reading = await self._read_items(target, live.query)
+            after = await self.node.store.find_object(live.oid)
+            seen_id = target.event_id if after is None else after.event_id
+            if reading.has_expired:
+                seen_id = max(seen_id, target.event_id + 1)  # of its removal, which is to come
+            if live.phase is Phase.ENDED or live.load(target.event_id, reading.items, seen_id):
                 return
         raise Fault(Reason.UNAVAILABLE, "The index changes too fast to be read; try again")
 
@@ -282,7 +296,7 @@ class Queries:
 
     # Reading
 
-    async def _read_items(self, target: SyncObject, query: Query) -> list[Item]:
+    async def _read_items(self, target: SyncObject, query: Query) -> _Reading:
         self._waiting += 1
         try:
             await self._turns.acquire()
@@ -294,14 +308,16 @@ class Queries:
         finally:
             self._turns.release()
 
-    async def _read_pages(self, target: SyncObject, query: Query) -> list[Item]:
+    async def _read_pages(self, target: SyncObject, query: Query) -> _Reading:
         found: list[Item] = []
+        has_expired = False
         size = work = count = 0
         start: str | int | None = None
         now = self.node.sources.now()
         while True:
+            # Expired ones, too: to leave one out is to be ahead of its removal.
             page = await self.node.store.list_items(
-                target.oid, start, False, False, _PAGE_ITEMS, now
+                target.oid, start, False, False, _PAGE_ITEMS, _BEFORE_ALL
             )
             count += len(page)
             if max(count, target.item_count) > self.bounds.scanned_items:
@@ -311,7 +327,9 @@ class Queries:
                     f" {self.bounds.scanned_items} items",
                 )
             for item in page:
-                if query.matches(str(item.key), decode_data(item.data)):
+                if item.expires_at is not None and item.expires_at <= now:
+                    has_expired = True
+                elif query.matches(str(item.key), decode_data(item.data)):
                     size += cost_of(str(item.key), item.data)
                     if size > self.bounds.result_bytes:
                         raise too_large(self.bounds.result_bytes)
@@ -322,7 +340,7 @@ class Queries:
                     await asyncio.sleep(0)
             self._items_read += len(page)
             if len(page) < _PAGE_ITEMS:
-                return found
+                return _Reading(found, has_expired)
             start = page[-1].key
 
 
