@@ -452,17 +452,53 @@ async def test_lost_news_are_made_good_by_reading_anew() -> None:
     assert holder.frames == ["=a,lost", "+c"]
 
 
-async def test_lost_news_that_cant_be_made_good_end_the_query() -> None:
-    world = await World().open()
-    holder = Holder()
-    (await world.hold(holder)).listen(holder)
+async def lose_news(world: World, holder: Holder) -> LiveQuery:
+    """Somebody listens, and an event gets lost while the store can't be read."""
+    live = await world.hold(holder)
+    live.listen(holder)
     publish, world.store._listeners[:] = world.hub.publish, []
     await world.put("lost")
     world.store.listen(publish)
     world.store.fault = Fault(Reason.UNAVAILABLE)
     await world.put("b")
+    return live
+
+
+async def test_lost_news_are_asked_for_until_the_store_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("starlings.node.queries.RELOAD_PAUSE_SECONDS", 0.0)
+    world = await World().open()
+    holder = Holder()
+    await lose_news(world, holder)
+    assert (holder.frames, holder.refusals) == ([], [])
+    world.store.fault = None
     await asyncio.gather(*world.tasks)
-    assert holder.refusals == [Reason.QUERY_INDEX_NOT_FOUND]
+    assert holder.frames == ["=b,lost"]
+
+
+async def test_nobody_asks_for_lost_news_when_all_have_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("starlings.node.queries.RELOAD_PAUSE_SECONDS", 0.0)
+    world = await World().open()
+    holder = Holder()
+    live = await lose_news(world, holder)
+    world.queries.release(live, holder)
+    await asyncio.gather(*world.tasks)
+    assert world.queries.statistics()[:3] == (0, 0, 0)
+
+
+async def test_lost_news_that_cant_be_made_good_end_the_query() -> None:
+    world = await World(bounds=QueryBounds(result_bytes=100)).open()
+    holder = Holder()
+    (await world.hold(holder)).listen(holder)
+    publish, world.store._listeners[:] = world.hub.publish, []
+    await world.put("lost")
+    world.store.listen(publish)
+    await world.put("b")
+    await asyncio.gather(*world.tasks)
+    assert holder.refusals == [Reason.DATA_TOO_LARGE]
     assert world.queries.statistics()[:3] == (0, 0, 0)
 
 

@@ -44,6 +44,8 @@ _TURN_BYTES = 128 * 1024
 _ITEM_BYTES = 256
 """Added for each item, however small."""
 _ATTEMPTS = 3
+RELOAD_PAUSE_SECONDS = 0.5
+"""Before a live query whose reading failed for passing trouble is read again."""
 _BEFORE_ALL = 0
 """A time at which nothing had expired."""
 _REASONS = {
@@ -259,12 +261,17 @@ class Queries:
     async def _load_anew(self, live: LiveQuery) -> None:
         """Read the members once more; who listens gets them all."""
         logger.warning("A live query missed events and is read anew")
-        try:
-            await self.wait_until_loaded(live)
-        except (Refusal, Fault) as error:
-            # Whoever listened has an old result: it must not pass for the present one.
-            live.end(error if isinstance(error, Refusal) else _gone())
-            self._forget(live)
+        while live.phase is Phase.LOADING:
+            try:
+                await self.wait_until_loaded(live)
+            except Refusal as refusal:
+                # Whoever listened has an old result: it must not pass for the present one.
+                live.end(refusal)
+                self._forget(live)
+            except Fault as fault:
+                # Passing trouble. Clients know of nothing, and after a failure never ask again.
+                logger.warning("A live query will be read again error=%s", fault.message)
+                await asyncio.sleep(RELOAD_PAUSE_SECONDS)
 
     async def _read_members(self, live: LiveQuery) -> None:
         for _ in range(_ATTEMPTS):
