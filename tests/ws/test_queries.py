@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from starlings.core import commands as c
-from starlings.core.errors import Reason, Refusal
+from starlings.core.errors import Fault, Reason, Refusal
 from starlings.core.limits import OFF, Limits
 from starlings.core.objects import Actor, Kind, ObjectRef
 from starlings.node.clock import Sources
@@ -41,6 +41,7 @@ class Peer:
     def __init__(self) -> None:
         self.sent: list[Any] = []
         self.room: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self.is_sent_away = False
 
     def send(self, frame: bytes) -> None:
         self.sent.append(json.loads(frame))
@@ -48,6 +49,9 @@ class Peer:
     async def wait_for_room(self) -> None:
         if self.room is not None:
             await self.room()
+
+    def send_away(self) -> None:
+        self.is_sent_away = True
 
     def take(self) -> list[Any]:
         """What was sent since the last time, each as its type and the event's own fields."""
@@ -251,6 +255,49 @@ async def test_a_session_reads_one_result_at_a_time_and_waits_for_room() -> None
     assert await asyncio.gather(*searches) == [{"items": []}] * 3
 
 
+async def test_an_answer_that_waited_for_room_is_of_the_moment_at_which_it_goes_out() -> None:
+    world = await World().open()
+    session = world.session()
+    await session.follow()  # so changes are sent while the answer waits
+
+    async def room() -> None:
+        await world.put("a")
+
+    session.peer.room = room
+    answer = await session.live()
+    assert [item["key"] for item in answer["items"]] == ["a"]
+    ((_, told),) = session.peer.take()
+    assert told["last_event_id"] == answer["last_event_id"]
+
+
+async def test_a_map_removed_while_the_answer_waits_for_room_is_an_unknown_index() -> None:
+    world = await World().open()
+    session = world.session()
+    session.peer.room = world.remove_map
+    assert await refusal_of(session.live()) is Reason.QUERY_INDEX_NOT_FOUND
+
+
+async def test_a_query_that_ends_while_the_permission_is_looked_up_is_not_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await World().open()
+    session = world.session()
+    get_index = world.queries.get_index
+    looked_up = 0
+
+    async def get_index_and_end(*arguments: Any) -> Any:
+        nonlocal looked_up
+        looked_up += 1
+        index = await get_index(*arguments)
+        if looked_up == 4:  # the last time, when the result is there
+            await world.remove_map()
+        return index
+
+    monkeypatch.setattr(world.queries, "get_index", get_index_and_end)
+    assert await refusal_of(session.live()) is Reason.QUERY_INDEX_NOT_FOUND
+    assert len(session.queries) == 0
+
+
 # Subscriptions
 
 
@@ -398,6 +445,23 @@ async def test_who_loses_the_permission_to_read_gets_no_more() -> None:
     await world.put("b")
     assert session.peer.take() == []
     assert world.queries.statistics().live_queries == 0
+
+
+async def test_who_cant_be_checked_is_sent_away_and_keeps_the_query(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await World(has_acl=True).open()
+    await world.permit(may_read=True)
+    session = world.session()
+    await session.follow()
+
+    async def may_read(*_: object) -> bool:
+        raise Fault(Reason.UNAVAILABLE)
+
+    monkeypatch.setattr(world.node, "may_read", may_read)
+    await world.permit(may_read=True)
+    assert session.peer.is_sent_away
+    assert session.peer.take() == []  # told that it failed, the client would never ask again
 
 
 async def test_a_result_that_grows_too_large_fails_and_leaves_the_items_alone() -> None:

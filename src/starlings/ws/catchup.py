@@ -71,6 +71,9 @@ class Peer(Protocol):
     async def wait_for_room(self) -> None:
         """Return once the connection has taken most of what was sent; at once if it has."""
 
+    def send_away(self) -> None:
+        """End the session; the client comes back at once, and is checked then."""
+
 
 class _Job(NamedTuple):
     entry: SubscriptionEntry

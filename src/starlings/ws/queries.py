@@ -20,7 +20,7 @@ import msgspec
 
 from starlings.core.access import may_concern
 from starlings.core.errors import Fault, Reason, Refusal
-from starlings.core.objects import Actor, Service
+from starlings.core.objects import Actor, Service, SyncObject
 from starlings.core.query import Query
 from starlings.node.live_query import LiveQuery, Member
 from starlings.node.queries import Queries, parse_query_text
@@ -93,6 +93,9 @@ class QueryPeer(Protocol):
 
     async def wait_for_room(self) -> None: ...
 
+    def send_away(self) -> None:
+        """End the session; the client comes back at once, and is checked then."""
+
 
 class _Body(msgspec.Struct):
     """The body of a search."""
@@ -147,9 +150,12 @@ class SessionQueries:
         body = _read_body(request)
         # One after the other: a session has one result in memory, and each fits its outbox.
         async with self._searching:
-            answer = await self._answer(body, index_name)
-            await self._peer.wait_for_room()
-            return answer
+            index = await self._queries.get_index(self._service, index_name, self._actor)
+            query = parse_query_text(body.query_string)
+            self._queries.take(index, self._actor.identity)
+            if body.type == LIVE_QUERY:
+                return await self._begin(index_name, query)
+            return await self._search_once(index, index_name, query)
 
     async def establish(self, entry: SubscriptionEntry, correlation_id: CorrelationId) -> None:
         """Confirm a subscription, after the result if the client has an older one.
@@ -203,9 +209,9 @@ class SessionQueries:
                     self._service.oid, held.live.oid, self._actor.identity
                 )
             except Fault:
-                # Not known is not allowed; who asks again is checked then.
-                self.fail(held, Refusal(Reason.QUERY_INDEX_NOT_FOUND))
-                continue
+                # Not known is not allowed. After a failure clients never ask again. [8.2]
+                self._peer.send_away()
+                return
             if not may_read:
                 self.fail(held, Refusal(Reason.ACCESS_DENIED))
 
@@ -231,27 +237,25 @@ class SessionQueries:
 
     # Within
 
-    async def _answer(self, body: _Body, index_name: str) -> Answer:
-        index = await self._queries.get_index(self._service, index_name, self._actor)
-        query = parse_query_text(body.query_string)
-        self._queries.take(index, self._actor.identity)
-        rows: Iterable[tuple[str, bytes, int]]
-        fields: dict[str, Any] = {}
-        if body.type == LIVE_QUERY:
-            live = (await self._hold(index_name, query)).live
-            assert live is not None
-            fields = {"query_id": live.id, "last_event_id": live.event_id}
-            rows = ((key, one.data, one.event_id) for key, one in live.members.items())
-        else:
-            items = await self._queries.search(index, query)
-            # Again: reading a large Map takes time, in which the permission may have gone.
-            await self._queries.get_index(self._service, index_name, self._actor)
-            rows = ((str(item.key), item.data, item.event_id) for item in items)
-        fields["items"] = [
-            {"key": key, "data": msgspec.Raw(data), "revision": revision}
-            for key, data, revision in rows
-        ]
-        return Answer(200, _encode(fields))
+    async def _begin(self, index_name: str, query: Query) -> Answer:
+        held = await self._hold(index_name, query)
+        await self._peer.wait_for_room()
+        live = held.live
+        assert live is not None
+        if held not in live.holders:
+            raise Refusal(Reason.QUERY_INDEX_NOT_FOUND)
+        # The result as of now, since it is sent in this very step: the client may have the same
+        # query open already, and must not be sent a change first that it doesn't have yet.
+        rows = ((key, one.data, one.event_id) for key, one in live.members.items())
+        return _answer(rows, {"query_id": live.id, "last_event_id": live.event_id})
+
+    async def _search_once(self, index: SyncObject, index_name: str, query: Query) -> Answer:
+        items = await self._queries.search(index, query)
+        # Again: reading a large Map takes time, in which the permission may have gone.
+        await self._queries.get_index(self._service, index_name, self._actor)
+        answer = _answer(((str(item.key), item.data, item.event_id) for item in items), {})
+        await self._peer.wait_for_room()
+        return answer
 
     async def _hold(self, index_name: str, query: Query) -> _Held:
         """Raises Refusal and Fault as ``Queries.hold`` does; TOO_MANY_SUBSCRIPTIONS."""
@@ -288,6 +292,8 @@ class SessionQueries:
             while True:
                 checks = self._checks
                 await self._queries.get_index(self._service, index_name, self._actor)
+                if held not in live.holders:
+                    raise Refusal(Reason.QUERY_INDEX_NOT_FOUND)  # it has ended meanwhile
                 if checks == self._checks:
                     return
         except BaseException:
@@ -321,6 +327,15 @@ class _Held:
 
     def on_ended(self, refusal: Refusal) -> None:
         self._owner.fail(self, refusal)
+
+
+def _answer(rows: Iterable[tuple[str, bytes, int]], fields: dict[str, Any]) -> Answer:
+    """``rows``: key, data, revision."""
+    items = [
+        {"key": key, "data": msgspec.Raw(data), "revision": revision}
+        for key, data, revision in rows
+    ]
+    return Answer(200, _encode({**fields, "items": items}))
 
 
 def _read_body(request: Request) -> _Body:

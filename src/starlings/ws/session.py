@@ -210,11 +210,13 @@ class SyncSession(SubscriptionOwner):
                 caller.service.oid, subscription.oid, caller.actor.identity
             )
         except Fault:
-            # Not known is not allowed: the client comes back, and is checked then.
-            self.drop(e.Reason.REVOKED)
+            self.send_away()  # not known is not allowed
             return
         if not may_read and catch_up.subscriptions.get(subscription.sid) is subscription:
             catch_up.fail(subscription, Refusal(Reason.ACCESS_DENIED))
+
+    def send_away(self) -> None:
+        self.drop(e.Reason.REVOKED)
 
     def summary(self) -> tuple[float, ConnectionStatistics]:
         """How many seconds it has lasted, and what went over its connection."""
