@@ -219,6 +219,28 @@ async def test_a_store_that_cannot_write_is_waited_for(server: Server, service: 
     assert await server.items(service, "on-disconnect") == {}
 
 
+async def test_an_action_whose_removal_fails_is_not_performed_again(
+    server: Server, service: Service
+) -> None:
+    actor = server.connect(service, "alice")
+    action: dict[str, Any] = {"action": "set_item", "map": "m", "key": "k", "data": {}}
+    await server.set(service, "on-disconnect", "k", action, actor)
+    outcome = await server.node.create_object(
+        service, Kind.MAP, "m", None, None, SYSTEM_ACTOR, None
+    )
+    await server.work()
+    server.disconnect(service, actor)
+    server.clock.pass_seconds(SHORT_WINDOW_SECONDS)
+    server.store.breaks_after = 2  # the entry's removal, and the change
+    assert not await server.keeper.work()
+    server.store.breaks_after, server.store.is_broken = None, False
+    await server.pass_window(1)
+    assert await server.items(service, "on-disconnect") == {}
+    target = await server.store.find_object(outcome.object.oid)
+    assert target is not None
+    assert target.event_id == outcome.object.event_id + 1
+
+
 async def test_an_action_is_performed_after_a_crash_unless_its_endpoint_is_back(
     server: Server, service: Service
 ) -> None:

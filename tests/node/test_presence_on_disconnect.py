@@ -185,6 +185,41 @@ def test_what_could_not_be_performed_is_due_again(state: OnDisconnectState) -> N
     assert state.take(2.0, 9) == [action()]
 
 
+def test_who_goes_while_an_action_is_stored_has_the_whole_window(
+    state: OnDisconnectState,
+) -> None:
+    state.connect("EP1")
+    state.register(action(), 1.0)
+    state.disconnect("EP1", WINDOW)
+    stored = action()._replace(event_id=7)
+    state.register(stored, 1.0)
+    assert state.take(1.9, 9) == []
+    assert state.take(WINDOW, 9) == [stored]
+
+
+def test_who_came_back_meanwhile_is_given_the_window_before_another_attempt(
+    state: OnDisconnectState,
+) -> None:
+    state.register(action(), 1.0)
+    state.take(1.0, 9)
+    state.connect("EP1")
+    state.disconnect("EP1", 9.0)
+    state.retry(action(), 2.0)
+    assert state.take(8.9, 9) == []
+    assert state.take(9.0, 9) == [action()]
+
+
+def test_what_is_done_is_not_to_be_done_again_until_it_is_registered_anew(
+    state: OnDisconnectState,
+) -> None:
+    state.register(action(), 1.0)
+    state.note_done(action())
+    state.retry(action(), 2.0)
+    assert state.is_done(action())
+    state.register(action(), 3.0)
+    assert not state.is_done(action())
+
+
 def test_what_was_registered_anew_while_it_was_performed_stays(state: OnDisconnectState) -> None:
     state.register(action(), 1.0)
     state.take(1.0, 9)

@@ -10,7 +10,8 @@ Rules:
    endpoint of that identity takes it over: then it is due when that one goes.
 2. An endpoint that comes back in time keeps its actions.
 3. Actions become due in the order in which they were registered; each leaves the register by being
-   performed, refused for good, or removed by its identity.
+   performed, refused for good, or removed by its identity. One whose removal fails is not performed
+   again, unless the server ends in between.
 4. After a restart, endpoints count as if they had just gone.
 5. An endpoint has at most ``MOST_ACTIONS``.
 """
@@ -143,6 +144,8 @@ class OnDisconnectState:
         self._deadlines: list[tuple[float, str]] = []
         self._under_way: dict[str, Action] = {}
         """By key: taken, and not settled."""
+        self._done: dict[str, Action] = {}
+        """By key: performed or refused for good, and still in the register."""
 
     @property
     def next_deadline(self) -> float | None:
@@ -204,11 +207,12 @@ class OnDisconnectState:
         action = self._actions.pop(key, None)
         if action is None:
             return
+        self._done.pop(key, None)
         held = self._by_endpoint[action.endpoint]
         del held[key]
         if not held:
+            # When it went is still of interest: an action may be about to be registered anew.
             del self._by_endpoint[action.endpoint]
-            self._gone_at.pop(action.endpoint, None)
 
     def take(self, now: float, limit: int) -> list[Action]:
         """Up to ``limit`` actions that are due. Each must be settled."""
@@ -216,9 +220,10 @@ class OnDisconnectState:
         while self._deadlines and self._deadlines[0][0] <= now and len(due) < limit:
             deadline, endpoint = self._deadlines[0]
             if self._gone_at.get(endpoint) != deadline:
-                heapq.heappop(self._deadlines)  # came back, or has no actions any more
+                heapq.heappop(self._deadlines)  # came back
                 continue
-            waiting = [key for key in self._by_endpoint[endpoint] if key not in self._under_way]
+            held = self._by_endpoint.get(endpoint, {})
+            waiting = [key for key in held if key not in self._under_way]
             room = limit - len(due)
             for key in waiting[:room]:
                 self._under_way[key] = self._actions[key]
@@ -235,11 +240,21 @@ class OnDisconnectState:
         self._under_way.pop(action.key, None)
         return self._actions.get(action.key) == action
 
+    def note_done(self, action: Action) -> None:
+        """An action was performed, or refused for good, and is to be removed from the register."""
+        if self._actions.get(action.key) == action:
+            self._done[action.key] = action
+
+    def is_done(self, action: Action) -> bool:
+        """True: only its removal from the register is left to do."""
+        return self._done.get(action.key) == action
+
     def retry(self, action: Action, deadline: float) -> None:
-        """An action could not be performed now."""
+        """An action could not be performed, or not be removed from the register now."""
         self._under_way.pop(action.key, None)
         present = self._actions.get(action.key)
-        if present == action and action.endpoint not in self._connections:
+        is_waiting = action.endpoint in self._connections or action.endpoint in self._gone_at
+        if present == action and not is_waiting:
             self._hold_back(action.endpoint, deadline)
 
     def _hold_back(self, endpoint: str, deadline: float) -> None:

@@ -189,18 +189,9 @@ class PresenceRoom:
         assert self.settings.on_disconnect is not None
         store = self._node.store
         try:
-            command = make_command(action, self.service_oid)
-            try:
-                self.check_target(command.ref)
-                await store.execute(command)
-                self.performed += 1
-            except Refusal as refusal:
-                logger.info(
-                    "An on-disconnect action is refused identity=%r key=%r error=%s",
-                    action.identity,
-                    action.key,
-                    refusal,
-                )
+            if not self.on_disconnect.is_done(action):
+                await self._change(action)
+                self.on_disconnect.note_done(action)
             if self.on_disconnect.settle(action):
                 ref = self.settings.on_disconnect.ref(self.service_oid)
                 revision = f"{action.event_id:x}"
@@ -216,6 +207,21 @@ class PresenceRoom:
             self.on_disconnect.retry(action, self._node.sources.monotonic() + _RETRY_SECONDS)
             return False
         return True
+
+    async def _change(self, action: Action) -> None:
+        """Make the change that an action asks for, unless it is refused. Raises Fault."""
+        try:
+            command = make_command(action, self.service_oid)
+            self.check_target(command.ref)
+            await self._node.store.execute(command)
+            self.performed += 1
+        except Refusal as refusal:
+            logger.info(
+                "An on-disconnect action is refused identity=%r key=%r error=%s",
+                action.identity,
+                action.key,
+                refusal,
+            )
 
     # What callers ask
 
