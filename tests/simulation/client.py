@@ -6,7 +6,7 @@ reconnect; repeats what was not confirmed in time; never asks again for what fai
 
 Beside its copy it keeps, per subscription, a *track* of what the server sent, and accuses the
 server of whatever breaks the promises of wire-protocol 8.4 and 8.5: a gap, a step back, an event
-before the reply to its own change, the echo of its own removal.
+before the reply to its own change, the echo of its own removal. Live queries: ``query_copy.py``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from starlings.wire.messages import (
 from tests.simulation.chance import Chance
 from tests.simulation.history import History
 from tests.simulation.network import Link
+from tests.simulation.query_copy import QueryCopy
 
 __all__ = ["Client", "Copy", "Lost", "Response"]
 
@@ -108,6 +109,16 @@ class Copy:
     def is_wanted(self) -> bool:
         return not self.is_removed and not self.is_failed
 
+    def entry(self) -> dict[str, Any]:
+        """What asks for the subscription."""
+        after_id = None if self.kind == "stream" else self.last_id
+        return {"object_sid": self.sid, "object_type": self.kind, "last_event_id": after_id}
+
+    def ask(self, correlation_id: int, now: float) -> None:
+        """A subscription is asked for."""
+        self.pending, self.asked_at = correlation_id, now
+        self.tracks[correlation_id] = Track(None if self.kind == "stream" else self.last_id)
+
     def live_items(self) -> dict[ItemKey, Any]:
         return {key: entry.data for key, entry in self.items.items() if entry.data is not None}
 
@@ -140,14 +151,20 @@ class Client:
         self.identity = identity
         self.copies: dict[str, Copy] = {}
         """By unique name."""
+        self.queries: dict[str, QueryCopy] = {}
+        """Live ones, by id."""
         self.is_ready = False
         self.link: Link | None = None
+        self.away_until = 0.0
+        """Until then a broken connection stays broken."""
         self._chance = chance
         self._history = history
         self._connect = connect
         self._make_token = make_token
         self._continuation: str | None = None
         self._replies: dict[str, asyncio.Future[Reply]] = {}
+        self._takers: dict[str, Callable[[dict[str, Any]], None]] = {}
+        """What takes over a successful answer before the next frame is read, by message id."""
         self._repetitions: dict[str, str] = {}
         """Request ids by the ids of the messages that carried them."""
         self._own_requests: set[str] = set()
@@ -174,7 +191,8 @@ class Client:
         """Stay connected and subscribed for ever."""
         while True:
             if self.link is None:
-                self._start_link()
+                if asyncio.get_running_loop().time() >= self.away_until:
+                    self._start_link()
             elif self.is_ready:
                 await self._subscribe_to_what_is_missing()
             await asyncio.sleep(0.1)
@@ -205,6 +223,11 @@ class Client:
             self.link.close_by_client()
             self._leave_link()
 
+    def load_anew(self) -> None:
+        """Be another client of the same identity: a page that was loaded anew."""
+        self.hang_up()
+        self._continuation = None
+
     def _leave_link(self) -> None:
         self.link = None
         self.is_ready = False
@@ -212,11 +235,12 @@ class Client:
             if not future.done():
                 future.set_exception(Lost())
         self._replies.clear()
+        self._takers.clear()
         self._repetitions.clear()
         self._own_requests.clear()
         self._own_answered.clear()
         self._closed_sids.clear()
-        for copy in self.copies.values():
+        for copy in self._subscribed():
             copy.forget_connection()
 
     def _send(self, frame: bytes) -> None:
@@ -265,6 +289,9 @@ class Client:
             self._own_requests.discard(request_id)
             if reply.http_status is not None and reply.http_status.is_success:
                 self._own_answered.add(request_id)
+        take = self._takers.pop(reply.id, None)
+        if take is not None and reply.http_status is not None and reply.http_status.is_success:
+            take(json.loads(reply.payload))
         future = self._replies.pop(reply.id, None)
         if future is not None and not future.done():
             future.set_result(reply)
@@ -289,14 +316,18 @@ class Client:
         *,
         params: dict[str, str] | None = None,
         if_match: str | None = None,
+        take: Callable[[dict[str, Any]], None] | None = None,
     ) -> tuple[Response, str]:
         """A tunnelled request, repeated under the same request id as long as the answer is 503.
 
-        Returns the answer and the request id. Raises Lost.
+        Returns the answer and the request id. ``take`` is given the body of a success before the
+        next frame is read, as in JavaScript. Raises Lost.
         """
         request_id = f"RQ-{self.name}-{self._next_id()}"
         while True:
-            response = await self._request_once(method, path, body, params, if_match, request_id)
+            response = await self._request_once(
+                method, path, body, params, if_match, request_id, take
+            )
             if response.status != 503:
                 return response, request_id
             await asyncio.sleep(self._chance.uniform(0.1, 1.0))
@@ -309,6 +340,7 @@ class Client:
         params: dict[str, str] | None,
         if_match: str | None,
         request_id: str,
+        take: Callable[[dict[str, Any]], None] | None,
     ) -> Response:
         if not self.is_ready:
             raise Lost
@@ -328,6 +360,8 @@ class Client:
             self._repetitions[repetition_id] = request_id
             self._send(encode_upstream(Request(repetition_id, http, "data_sync", payload)))
         self._repetitions[message_id] = request_id
+        if take is not None:
+            self._takers[message_id] = take
         reply = await self._ask(message_id, frame)
         assert reply.http_status is not None
         return Response(reply.http_status.code, json.loads(reply.payload or b"{}"))
@@ -395,10 +429,14 @@ class Client:
 
     # Subscriptions
 
+    def _subscribed(self) -> list[Copy | QueryCopy]:
+        """All that is open."""
+        return [*self.copies.values(), *self.queries.values()]
+
     async def _subscribe_to_what_is_missing(self) -> None:
         now = asyncio.get_running_loop().time()
-        missing = []
-        for copy in self.copies.values():
+        missing: list[Copy | QueryCopy] = []
+        for copy in self._subscribed():
             if copy.is_established or not copy.is_wanted:
                 continue
             if copy.pending is not None and now < copy.asked_at + 30.0:
@@ -411,12 +449,8 @@ class Client:
         correlation_id = 1_795_000_000_000 + self._numbers
         entries = []
         for copy in batch:
-            after_id = None if copy.kind == "stream" else copy.last_id
-            copy.pending, copy.asked_at = correlation_id, now
-            copy.tracks[correlation_id] = Track(after_id)
-            entries.append(
-                {"object_sid": copy.sid, "object_type": copy.kind, "last_event_id": after_id}
-            )
+            copy.ask(correlation_id, now)
+            entries.append(copy.entry())
         try:
             response = await self._post_subscriptions("establish", correlation_id, entries)
         except Lost:
@@ -441,7 +475,7 @@ class Client:
         }
         return (await self.request("POST", "/v4/Subscriptions", body))[0]
 
-    def subscribe_anew(self, copy: Copy) -> None:
+    def subscribe_anew(self, copy: Copy | QueryCopy) -> None:
         """As after a subscription's time to live: establish what is established."""
         copy.is_established = False
         copy.pending = None
@@ -450,10 +484,40 @@ class Client:
         """Cancel a subscription and forget the object. Raises Lost."""
         self.copies.pop(copy.name, None)
         self._by_sid.pop(copy.sid, None)
+        await self._cancel(copy)
+
+    async def _cancel(self, copy: Copy | QueryCopy) -> None:
         self._closed_sids.add(copy.sid)
         self._numbers += 1
         entries = [{"object_sid": copy.sid, "object_type": copy.kind}]
         await self._post_subscriptions("cancel", 1_795_000_000_000 + self._numbers, entries)
+
+    # Queries
+
+    async def search(
+        self,
+        index_name: str,
+        body: dict[str, Any],
+        take: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Response:
+        """Ask a query; ``take`` as in ``request``. Raises Lost."""
+        path = f"/v3/Insights/{quote(index_name, safe='')}/Items"
+        return (await self.request("POST", path, body, take=take))[0]
+
+    async def close_query(self, query: QueryCopy) -> None:
+        """Cancel and forget a live query. Raises Lost."""
+        self.forget_query(query)
+        await self._cancel(query)
+
+    def forget_query(self, query: QueryCopy) -> None:
+        """Close a live query; the server may hear of it, or not."""
+        if self.queries.get(query.sid) is query:
+            del self.queries[query.sid]
+            self._closed_sids.add(query.sid)
+
+    def has_closed(self, sid: str) -> bool:
+        """True if that was open before on this connection."""
+        return sid in self._closed_sids
 
     # Events
 
@@ -462,9 +526,17 @@ class Client:
         correlation_id = payload.get("correlation_id")
         if event_type.startswith("subscription_"):
             for event in payload["events"]:
-                self._take_confirmation(event_type, correlation_id or 0, event)
+                if event["object_type"] == QueryCopy.kind:
+                    self._confirm_query(event_type, correlation_id, event)
+                else:
+                    self._take_confirmation(event_type, correlation_id or 0, event)
             return
         event = payload["event"]
+        if event_type.startswith(QueryCopy.kind):
+            query = self._find_query(event["query_id"], event_type)
+            if query is not None:
+                query.take_event(event_type, event, payload["strictly_ordered"])
+            return
         kind = event_type.partition("_")[0]
         copy = self._by_sid.get(event[f"{kind}_sid"])
         if copy is None:
@@ -517,6 +589,26 @@ class Client:
                 copy.last_id = max(copy.last_id, event["last_event_id"])
         elif track.last_id == track.after_id:
             self._accuse(copy, "was interrupted without an event")
+
+    def _confirm_query(
+        self, event_type: str, correlation_id: int | None, event: dict[str, Any]
+    ) -> None:
+        if event_type == "subscription_canceled":
+            return
+        query = self._find_query(event["object_sid"], event_type)
+        if query is None:
+            return
+        if event_type == "subscription_failed":
+            query.fail(correlation_id, event["error"])
+        else:
+            query.confirm(correlation_id or 0, event)
+
+    def _find_query(self, query_id: str, event_type: str) -> QueryCopy | None:
+        """The open query that is told of; none if it was sent before a cancel was read."""
+        query = self.queries.get(query_id)
+        if query is None and query_id not in self._closed_sids:
+            self._history.accuse(f"{self.name}: {event_type} of {query_id}, which is not open")
+        return query
 
     def _follow(
         self, copy: Copy, event_type: str, correlation_id: int | None, event_id: int

@@ -12,17 +12,27 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.held_loop import run_held
-from tests.simulation.world import Figures, World, small_bounds
+from tests.simulation.live_queries import LiveQueries
+from tests.simulation.presence import Presence
+from tests.simulation.world import Figures, PartMaker, World, small_bounds
 
 SEEDS = int(os.environ.get("STARLINGS_SEEDS", "50"))
 RUNS = [("memory", seed) for seed in range(SEEDS)] + [
     ("sqlite", seed) for seed in range(max(1, SEEDS // 10))
 ]
+PLAIN: list[PartMaker] = []
+"""Nothing but objects and their copies, so that old seeds are what they were."""
+PARTS: list[list[PartMaker]] = [PLAIN, [LiveQueries], [Presence], [LiveQueries, Presence]]
+"""Which are in a world is decided by its seed."""
 
 
-def live_through(store: str, seed: int, directory: Path) -> Figures:
+def live_through(
+    store: str, seed: int, directory: Path, parts: list[PartMaker] | None = None
+) -> Figures:
     """One seed's world. Raises AssertionError that tells how to run it again."""
-    world = World(seed, directory if store == "sqlite" else None)
+    if parts is None:
+        parts = PARTS[seed % len(PARTS)]
+    world = World(seed, directory if store == "sqlite" else None, parts)
     try:
         with small_bounds():
             return run_held(world.run())
@@ -42,31 +52,31 @@ def test_every_copy_equals_the_store(store: str, seed: int, tmp_path: Path) -> N
 def test_a_page_that_the_kernel_takes_at_once_does_not_end_a_catch_up(
     seed: int, tmp_path: Path
 ) -> None:
-    live_through("memory", seed, tmp_path)
+    live_through("memory", seed, tmp_path, PLAIN)
 
 
 @pytest.mark.parametrize("seed", [2, 55])
 def test_what_is_about_to_expire_is_in_a_replay_without_the_log(seed: int, tmp_path: Path) -> None:
-    live_through("memory", seed, tmp_path)
+    live_through("memory", seed, tmp_path, PLAIN)
 
 
 @pytest.mark.parametrize("seed", [5, 30, 35])
 def test_a_repair_that_meets_a_fault_is_tried_again(seed: int, tmp_path: Path) -> None:
-    live_through("memory", seed, tmp_path)
+    live_through("memory", seed, tmp_path, PLAIN)
 
 
 @pytest.mark.parametrize("seed", [90, 199])
 def test_own_removals_are_muted_in_a_repair_as_well(seed: int, tmp_path: Path) -> None:
-    live_through("memory", seed, tmp_path)
+    live_through("memory", seed, tmp_path, PLAIN)
 
 
 @pytest.mark.parametrize("seed", [754])
 def test_an_own_removal_is_not_muted_before_its_reply(seed: int, tmp_path: Path) -> None:
-    live_through("memory", seed, tmp_path)
+    live_through("memory", seed, tmp_path, PLAIN)
 
 
 def test_the_worlds_are_worth_living_in(tmp_path: Path) -> None:
-    runs = [live_through("memory", seed, tmp_path) for seed in range(100, 110)]
+    runs = [live_through("memory", seed, tmp_path, PLAIN) for seed in range(100, 110)]
     assert sum(run.events for run in runs) > 1_000
     assert sum(run.sessions for run in runs) > 100
     assert sum(run.servers for run in runs) > 12
@@ -75,5 +85,16 @@ def test_the_worlds_are_worth_living_in(tmp_path: Path) -> None:
     assert sum(run.gaps for run in runs) > 3
 
 
+def test_live_queries_and_presence_are_worth_it_too(tmp_path: Path) -> None:
+    runs = [live_through("memory", seed, tmp_path, PARTS[-1]) for seed in range(100, 110)]
+    assert sum(run.queries for run in runs) > 50
+    assert sum(run.query_events for run in runs) > 200
+    assert sum(run.query_results for run in runs) > 40
+    assert sum(run.revoked_queries for run in runs) > 1
+    assert sum(run.presence_events for run in runs) > 300
+    assert sum(run.performed for run in runs) > 15
+
+
 def test_a_seed_is_the_same_world_every_time(tmp_path: Path) -> None:
-    assert live_through("memory", 5, tmp_path) == live_through("memory", 5, tmp_path)
+    for seed in (5, 7):
+        assert live_through("memory", seed, tmp_path) == live_through("memory", seed, tmp_path)

@@ -1,7 +1,8 @@
 """A whole simulated world: one server after the other on one disk, clients, and what goes wrong.
 
 ``World.run`` lives through so many random steps, then mends everything, writes once more to each
-object, and compares: at the end every copy must equal the store.
+object, and compares: at the end every copy must equal the store. What else lives in a world comes
+in parts, each with steps and checks of its own: ``live_queries.py``, ``presence.py``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from starlings.core.objects import SYSTEM, Actor, Kind, ObjectRef, Service, Sync
 from starlings.core.sids import oid_of
 from starlings.node.clock import Sources
 from starlings.node.node import Node
+from starlings.node.presence_keeper import PresenceKeeper
 from starlings.node.subscription import Subscription
 from starlings.node.upkeep import Retention, Upkeep
 from starlings.storage.store import Store
@@ -35,9 +37,10 @@ from tests.simulation.chance import Chance
 from tests.simulation.client import Client, Copy, Lost, Response
 from tests.simulation.history import History
 from tests.simulation.network import Descriptors, Link
+from tests.simulation.part import Part, Step
 from tests.simulation.stores import Disk, MemoryDisk, SqliteDisk
 
-__all__ = ["Figures", "Violation", "World", "small_bounds"]
+__all__ = ["Figures", "PartMaker", "Violation", "World", "small_bounds"]
 
 START_MS = 1_800_000_000_000
 ACCOUNT_SID = "AC" + "0" * 32
@@ -50,6 +53,7 @@ NAMES = {
 }
 KEYS = ["a", "b/c", "100%", "..", "a+b", "a%2Fb", "ü", "\U0001f426"]
 KINDS = {kind.word: kind for kind in Kind}
+PartMaker = Callable[["World"], Part]
 
 
 class Violation(AssertionError):
@@ -68,6 +72,16 @@ class Figures:
     """Replays for which the log no longer reached back."""
     gaps: int
     """Live subscriptions that had to catch up once more."""
+    queries: int
+    """Live ones that were begun."""
+    query_events: int
+    query_results: int
+    """Whole ones after the first."""
+    revoked_queries: int
+    presence_events: int
+    """Somebody came, changed or left."""
+    performed: int
+    """On-disconnect actions."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,8 @@ class _Server:
         self.descriptors = Descriptors()
         self.flusher = Flusher(loop, limits, self.descriptors.write)
         self.node = Node(store, replace(OFF, page_max=6, page_default=3), world.sources)
-        self.face = SyncFace(self.node, world.verify, b"secret")
+        self.keeper = None if world.make_keeper is None else world.make_keeper(self.node)
+        self.face = SyncFace(self.node, world.verify, b"secret", presence=self.keeper)
         self.face._sessions = cast(set[SyncSession], _InOrder())
         self.face._tasks = cast("set[asyncio.Task[None]]", _InOrder())
         self.flusher._backlogged = cast(set[Outbox], _InOrder())
@@ -123,7 +138,14 @@ class _Server:
         self.upkeep = loop.create_task(
             Upkeep(store, world.sources, Retention(world.log_seconds, 1e9)).run()
         )
+        self._keeping: asyncio.Task[None] | None = None
         self.links: list[Link] = []
+
+    async def start(self) -> None:
+        """Take up what the former server left."""
+        if self.keeper is not None:
+            await self.keeper.restore()
+            self._keeping = asyncio.get_running_loop().create_task(self.keeper.run())
 
     def connect(self, client: Client, chance: Chance) -> Link:
         window_bytes = chance.choice([512, 4096, 65536])
@@ -140,6 +162,8 @@ class _Server:
 
     def die(self) -> None:
         self.upkeep.cancel()
+        if self._keeping is not None:
+            self._keeping.cancel()
         for link in self.links:
             link.die()
         for task in list(self.face._tasks):
@@ -150,23 +174,39 @@ class _Server:
 
 
 class World:
-    """One seed's world. ``directory`` None: the memory store."""
+    """One seed's world.
 
-    def __init__(self, seed: int, directory: Path | None = None) -> None:
+    Args:
+        directory: None: the memory store.
+        parts: What lives in it beside objects and their copies.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        directory: Path | None = None,
+        parts: Iterable[PartMaker] = (),
+    ) -> None:
+        self.start_ms = START_MS
         self.history = History()
         self.chance = chance = Chance(seed)
         self.outbox_bytes = chance.choice([8, 32, 256]) * 1024
         self.log_seconds = chance.choice([1.0, 5.0, 1e9])
-        self._has_acl = chance.is_so(0.3)
-        self._fault_share = chance.choice([0.0, 0.0, 0.03])
-        self._lost_share = chance.choice([0.0, 0.0, 0.05])
+        self.has_acl = chance.is_so(0.3)
+        self.fault_share = chance.choice([0.0, 0.0, 0.03])
+        self.lost_share = chance.choice([0.0, 0.0, 0.05])
         self._directory = directory
-        self._clients: list[Client] = []
+        self.clients: list[Client] = []
         self._background: set[asyncio.Task[None]] = set()
         self._count = 0
         self._is_up = self._is_mended = False
         self._servers = self._sessions = 0
         self._published: set[str] = set()
+        self.kept_names: set[str] = set()
+        """Of objects that the server keeps: nobody else writes them."""
+        self.make_keeper: Callable[[Node], PresenceKeeper] | None = None
+        """None: the servers have no presence."""
+        self._parts = [make_part(self) for make_part in parts]
 
     # What the server is given
 
@@ -199,6 +239,7 @@ class World:
         asyncio.get_running_loop().set_exception_handler(self._on_exception)
         try:
             await self._start()
+            self._steps = self._list_steps()
             for _ in range(steps):
                 await self._step()
                 self._raise_violations()
@@ -208,17 +249,23 @@ class World:
             self._raise_violations()
             return Figures(
                 self.history.event_count,
-                self._sessions + self._server.face.statistics().opened,
+                self._sessions + self.server.face.statistics().opened,
                 self._servers,
-                sum(len(client.copies) for client in self._clients),
+                sum(len(client.copies) for client in self.clients),
                 self.chance.counts["snapshots"],
                 self.chance.counts["repairs"],
+                self.chance.counts["queries"],
+                self.chance.counts["query events"],
+                self.chance.counts["query results"],
+                self.chance.counts["revoked queries"],
+                self.chance.counts["presence events"],
+                self.chance.counts["performed"],
             )
         finally:
             logger.removeHandler(complaints)
             logger.setLevel(level_before)
             if self._is_up:
-                self._server.die()
+                self.server.die()
                 await self._disk.kill()
 
     def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -236,36 +283,44 @@ class World:
         else:
             self._disk = SqliteDisk(self._directory, limits, self.now, self.chance, self.history)
         await self._start_server()
-        service = await self._server.node.get_service(ACCOUNT_SID, "default")
-        self._service: Service = service
-        if self._has_acl:
-            await self._server.node.execute(
+        service = await self.server.node.get_service(ACCOUNT_SID, "default")
+        self.service: Service = service
+        if self.has_acl:
+            await self.server.node.execute(
                 c.UpdateService(service.oid, c.ServiceSettings(has_acl=True), ADMIN)
             )
-        self.chance.fault_share = self._fault_share
-        self.chance.lost_share = self._lost_share
+        for part in self._parts:
+            await part.begin()
+        self.chance.fault_share = self.fault_share
+        self.chance.lost_share = self.lost_share
         identities = ["alice", "bob", "carol"]
         for number in range(self.chance.randint(3, 7)):
-            client = Client(
-                f"c{number}",
-                self.chance.choice(identities),
-                self.chance,
-                self.history,
-                self._connect,
-                self.make_token,
-            )
-            self._clients.append(client)
-            self._spawn(client.run())
+            self.clients.append(self.add_client(f"c{number}", self.chance.choice(identities)))
+
+    def add_client(self, name: str, identity: str) -> Client:
+        """Somebody more, who connects at once."""
+        client = Client(name, identity, self.chance, self.history, self._connect, self.make_token)
+        self.spawn(client.run())
+        return client
 
     async def _start_server(self) -> None:
-        self._servers += 1
-        self._server = _Server(await self._disk.open(), self)
+        while True:
+            self._servers += 1
+            server = _Server(await self._disk.open(), self)
+            try:
+                await server.start()
+            except Fault:  # it can't read what it must know: another one tries
+                server.die()
+                await self._disk.kill()
+            else:
+                break
+        self.server = server
         self._is_up = True
 
     def _connect(self, client: Client) -> Link | None:
-        return self._server.connect(client, self.chance) if self._is_up else None
+        return self.server.connect(client, self.chance) if self._is_up else None
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Awaitable[None]) -> None:
         async def run() -> None:
             await work
 
@@ -283,8 +338,16 @@ class World:
     # Steps
 
     async def _step(self) -> None:
-        client = self.chance.choice(self._clients)
-        steps: list[tuple[float, Callable[[Client], Any]]] = [
+        client = self.chance.choice(self.clients)
+        weights = [weight for weight, _ in self._steps]
+        (_, step) = self.chance.choices(self._steps, weights)[0]
+        work = step(client)
+        if work is not None:
+            self.spawn(work)
+        await asyncio.sleep(self.chance.choice([0.0, 0.0, 0.02, 0.1, 1.0]))
+
+    def _list_steps(self) -> list[Step]:
+        steps: list[Step] = [
             (20, self._open),
             (60, self._write),
             (40, self._write_by_rest),
@@ -299,12 +362,7 @@ class World:
             (1, self._drain),
             (1, self._kill_server),
         ]
-        weights = [weight for weight, _ in steps]
-        (_, step) = self.chance.choices(steps, weights)[0]
-        work = step(client)
-        if work is not None:
-            self._spawn(work)
-        await asyncio.sleep(self.chance.choice([0.0, 0.0, 0.02, 0.1, 1.0]))
+        return steps + [step for part in self._parts for step in part.steps()]
 
     async def _open(self, client: Client) -> None:
         kind = self.chance.choice(list(NAMES))
@@ -319,7 +377,7 @@ class World:
         copy = await client.open(kind, name, from_start=self.chance.is_so(0.5))
         if copy is None:
             return
-        if self._has_acl:
+        if self.has_acl:
             await self._grant_all(copy.sid, 0.8)
         if not copy.has_items:
             await client.read_all_items(copy)
@@ -352,9 +410,11 @@ class World:
     async def _drain(self, client: Client) -> None:
         """An orderly restart: sessions are sent away, then the server ends."""
         if self._is_up:
-            server = self._server
+            server = self.server
+            if server.keeper is not None:
+                server.keeper.freeze()
             await server.face.drain(1.0)
-            if self._is_up and self._server is server:
+            if self._is_up and self.server is server:
                 await self._kill_server(client)
 
     async def _kill_server(self, client: Client) -> None:
@@ -362,8 +422,8 @@ class World:
         if not self._is_up:
             return
         self._is_up = False
-        self._sessions += self._server.face.statistics().opened
-        self._server.die()
+        self._sessions += self.server.face.statistics().opened
+        self.server.die()
         await self._disk.kill()
         await asyncio.sleep(self.chance.uniform(0, 1))
         await self._start_server()
@@ -371,7 +431,11 @@ class World:
     # Writes by clients
 
     async def _write(self, client: Client) -> None:
-        wanted = [copy for copy in client.copies.values() if copy.is_wanted]
+        wanted = [
+            copy
+            for copy in client.copies.values()
+            if copy.is_wanted and copy.name not in self.kept_names
+        ]
         if not wanted or not client.is_ready:
             return
         copy = self.chance.choice(wanted)
@@ -383,9 +447,12 @@ class World:
             case _:
                 await self._write_item(client, copy)
 
-    def _data(self) -> dict[str, Any]:
+    def make_data(self) -> dict[str, Any]:
         self._count += 1
-        return {"n": self._count, "pad": "x" * self.chance.choice([0, 10, 10, 500])}
+        data = {"n": self._count, "pad": "x" * self.chance.choice([0, 10, 10, 500])}
+        for part in self._parts:
+            data |= part.make_data()
+        return data
 
     def _ttl(self) -> dict[str, int]:
         return {"ttl": self.chance.randint(1, 4)} if self.chance.is_so(0.15) else {}
@@ -397,7 +464,7 @@ class World:
                 copy.is_removed = True
                 self._check_removed(copy)
             return
-        data = self._data()
+        data = self.make_data()
         if_match = copy.revision if self.chance.is_so(0.5) else None
         body = {"data": data, **({"ttl": 0} if self.chance.is_so(0.9) else {"ttl": 5})}
         response, request_id = await client.request("POST", copy.path, body, if_match=if_match)
@@ -435,7 +502,7 @@ class World:
                 self._check_acknowledged(copy, response, request_id, None)
                 copy.store(key, None, response.body["last_event_id"], "")
             return
-        data = self._data()
+        data = self.make_data()
         body = {"data": data, **self._ttl()}
         place: int | str | None
         if copy.kind == "map":
@@ -486,15 +553,18 @@ class World:
     def _any_object(self) -> tuple[str, ObjectRef]:
         kind = self.chance.choice(["document", "list", "map", "map"])
         name = self.chance.choice(NAMES[kind])
-        return kind, ObjectRef(self._service.oid, KINDS[kind], name)
+        return kind, ObjectRef(self.service.oid, KINDS[kind], name)
+
+    async def change_map(self, name: str) -> None:
+        await self._change_by_rest("map", ObjectRef(self.service.oid, Kind.MAP, name))
 
     async def _change_by_rest(self, kind: str, ref: ObjectRef) -> None:
         with suppress(StarlingsError):
-            await self._server.node.execute(self._command(kind, ref))
+            await self.server.node.execute(self._command(kind, ref))
 
     def _command(self, kind: str, ref: ObjectRef) -> c.Command:
         chance = self.chance
-        data = json.dumps(self._data(), separators=(",", ":")).encode()
+        data = json.dumps(self.make_data(), separators=(",", ":")).encode()
         ttl = self._ttl().get("ttl")
         if chance.is_so(0.01):
             return c.RemoveObject(ref, None, ADMIN)
@@ -523,26 +593,26 @@ class World:
             client.subscribe_anew(copy)
         kind, ref = self._any_object()
         for _ in range(self.chance.randint(10, 60)):
-            self._spawn(self._change_by_rest(kind, ref))
+            self.spawn(self._change_by_rest(kind, ref))
             await asyncio.sleep(self.chance.uniform(0, 0.01))
 
     async def _change_permission(self, client: Client) -> None:
-        if self._has_acl and client.copies:
+        if self.has_acl and client.copies:
             copy = client.copies[self.chance.choice(list(client.copies))]
-            await self._grant(copy.sid, client.identity, may_read=self.chance.is_so(0.5))
+            await self.grant(copy.sid, client.identity, may_read=self.chance.is_so(0.5))
 
     async def _grant_all(self, sid: str, share: float) -> None:
         for identity in ("alice", "bob", "carol"):
-            permission = await self._server.store.find_permission(oid_of(sid), identity)
+            permission = await self.server.store.find_permission(oid_of(sid), identity)
             if permission is None and self.chance.is_so(share):
-                await self._grant(sid, identity, may_read=True)
+                await self.grant(sid, identity, may_read=True)
 
-    async def _grant(self, sid: str, identity: str, *, may_read: bool) -> None:
-        target = await self._server.store.find_object(oid_of(sid))
+    async def grant(self, sid: str, identity: str, *, may_read: bool) -> None:
+        target = await self.server.store.find_object(oid_of(sid))
         if target is not None:
-            ref = ObjectRef(self._service.oid, target.kind, sid)
+            ref = ObjectRef(self.service.oid, target.kind, sid)
             with suppress(Refusal, Fault):
-                await self._server.node.execute(
+                await self.server.node.execute(
                     c.SetPermission(ref, identity, may_read, True, True, ADMIN)
                 )
 
@@ -553,19 +623,21 @@ class World:
         self._is_mended = True
         self.chance.fault_share = self.chance.lost_share = 0.0
         self.chance.longest_delay = 0.001
-        for link in self._server.links:
+        for link in self.server.links:
             link.resume()
+        for part in self._parts:
+            part.mend()
 
     async def _settle(self) -> None:
         """Wait until everybody is connected and subscribed, what expires is gone, and one more
         change of each object was told."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(25.0)  # longer than times to live and short-lived tokens
-        for link in self._server.links:
+        for link in self.server.links:
             link.resume()
         gives_up_at = loop.time() + 300.0
         while not self._is_settled() and loop.time() < gives_up_at:
-            for client in self._clients:
+            for client in self.clients:
                 for copy in list(client.copies.values()):
                     if not copy.has_items and client.is_ready:
                         with suppress(Lost):
@@ -575,47 +647,56 @@ class World:
         if not self._is_settled():
             self.history.accuse("some subscriptions are never confirmed")
             return
-        if self._has_acl:
+        if self.has_acl:
             await self._take_a_permission()
+        for part in self._parts:
+            await part.finish()
+        if self._parts:
+            await asyncio.sleep(5.0)
         for target in await self._objects():
-            await self._write_last(target)
+            if target.unique_name not in self.kept_names:
+                await self._write_last(target)
         await asyncio.sleep(10.0)
 
     async def _take_a_permission(self) -> None:
         """From somebody who is subscribed."""
         holders = [
             (copy.sid, client.identity)
-            for client in self._clients
+            for client in self.clients
             for copy in client.copies.values()
             if copy.is_wanted
         ]
         if holders:
             sid, identity = self.chance.choice(holders)
-            await self._grant(sid, identity, may_read=False)
+            await self.grant(sid, identity, may_read=False)
             await asyncio.sleep(5.0)
 
     def _is_settled(self) -> bool:
-        return self._is_up and all(
-            client.is_ready
+        return (
+            self._is_up
             and all(
-                copy.is_established and copy.has_items
-                for copy in client.copies.values()
-                if copy.is_wanted
+                client.is_ready
+                and all(
+                    copy.is_established and copy.has_items
+                    for copy in client.copies.values()
+                    if copy.is_wanted
+                )
+                for client in self.clients
             )
-            for client in self._clients
+            and all(part.is_settled() for part in self._parts)
         )
 
     async def _objects(self) -> list[SyncObject]:
         found = []
         for kind in Kind:
-            found += await self._server.store.list_objects(
-                self._service.oid, kind, None, False, 100, self.now()
+            found += await self.server.store.list_objects(
+                self.service.oid, kind, None, False, 100, self.now()
             )
         return found
 
     async def _write_last(self, target: SyncObject) -> None:
-        ref = ObjectRef(self._service.oid, target.kind, target.sid)
-        node = self._server.node
+        ref = ObjectRef(self.service.oid, target.kind, target.sid)
+        node = self.server.node
         match target.kind:
             case Kind.DOCUMENT:
                 await node.execute(c.UpdateDocument(ref, b'{"n":-1}', None, None, ADMIN))
@@ -632,12 +713,26 @@ class World:
         for request_id in self.history.repeated_request_ids():
             self.history.accuse(f"request {request_id} was carried out twice")
         present = {target.sid: target for target in await self._objects()}
-        for client in self._clients:
+        for client in self.clients:
             for copy in client.copies.values():
                 if copy.is_failed:
                     continue
                 for sentence in await self._differences(client, copy, present.get(copy.sid)):
                     self.history.accuse(f"at the end {client.name}: {copy.name}: {sentence}")
+        for part in self._parts:
+            for sentence in await part.compare():
+                self.history.accuse(f"at the end {sentence}")
+
+    async def find(self, sid: str) -> SyncObject | None:
+        """An object as it is stored."""
+        return await self.server.store.find_object(oid_of(sid))
+
+    async def may_read(self, target: SyncObject, identity: str) -> bool:
+        """As the rows say: the grants of this world are for single identities."""
+        if not self.has_acl:
+            return True
+        permission = await self.server.store.find_permission(target.oid, identity)
+        return permission is not None and permission.may_read
 
     async def _differences(
         self, client: Client, copy: Copy, target: SyncObject | None
@@ -646,11 +741,9 @@ class World:
             if (target is None) == copy.is_removed:
                 return []
             return [f"removed is {copy.is_removed}, in the store {target is None}"]
-        store = self._server.store
-        if self._has_acl:
-            permission = await store.find_permission(target.oid, client.identity)
-            if permission is None or not permission.may_read:
-                return ["may not be read any more, and is still subscribed to"]
+        store = self.server.store
+        if not await self.may_read(target, client.identity):
+            return ["may not be read any more, and is still subscribed to"]
         if target.kind is Kind.DOCUMENT:
             there: Any = json.loads(target.data or b"null")
             here: Any = copy.data
@@ -698,5 +791,8 @@ def small_bounds() -> Iterator[None]:
         patch("starlings.node.hub.MANY_LISTENERS", 1),
         patch("starlings.ws.outbox._PIECE_BYTES", 400),
         patch("starlings.ws.session._ROOM_BYTES", 1500),
+        patch("starlings.node.queries._PAGE_ITEMS", 3),
+        patch("starlings.node.live_query.MOST_HELD_KEYS", 3),
+        patch("starlings.ws.queries.ABANDONED_SECONDS", 3.0),
     ):
         yield
