@@ -1,7 +1,7 @@
 """A live query as a client keeps it, and what the server promised about it. [wire-protocol 8.3]
 
-The SDK ignores what isn't newer than what it has of an item, throws on the removal of an item that
-it never had, and forces out whatever a whole result leaves out. So this copy ignores nothing: it
+The SDK ignores what isn't newer than what it has of an item, reports the removal of an item that it
+never had, and forces out whatever a whole result leaves out. So this copy ignores nothing: it
 accuses the server of each step that the SDK would ignore, or would take over wrongly. Beyond the
 items it knows what the SDK can't: the history. Whatever the query matches has to be in each result,
 and no change of the result may be left out between two that are told.
