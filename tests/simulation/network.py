@@ -45,8 +45,9 @@ class Reader(Protocol):
 class Descriptors:
     """The open sockets of a server process, by the lowest free number."""
 
-    def __init__(self) -> None:
+    def __init__(self, chance: Chance) -> None:
         self._links: dict[int, Link] = {}
+        self._chance = chance
 
     def open(self, link: Link) -> int:
         fd = next(number for number in range(len(self._links) + 1) if number not in self._links)
@@ -58,6 +59,7 @@ class Descriptors:
 
     def write(self, fd: int, data: bytes) -> int:
         """As ``os.write``."""
+        self._chance.counts["direct writes"] += 1
         if fd not in self._links:
             raise OSError(errno.EBADF, "bad file descriptor")
         return self._links[fd].write_at_once(data)

@@ -83,6 +83,7 @@ def test_the_worlds_are_worth_living_in(tmp_path: Path) -> None:
     assert sum(run.copies for run in runs) > 100
     assert sum(run.snapshots for run in runs) > 10
     assert sum(run.gaps for run in runs) > 3
+    assert sum(run.direct_writes for run in runs) > 300
 
 
 def test_live_queries_and_presence_are_worth_it_too(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_live_queries_and_presence_are_worth_it_too(tmp_path: Path) -> None:
     assert sum(run.queries for run in runs) > 50
     assert sum(run.query_events for run in runs) > 200
     assert sum(run.query_results for run in runs) > 40
-    assert sum(run.revoked_queries for run in runs) > 1
+    assert sum(run.revoked_queries for run in runs) > 0
     assert sum(run.presence_events for run in runs) > 300
     assert sum(run.performed for run in runs) > 15
 

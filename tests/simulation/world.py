@@ -72,6 +72,8 @@ class Figures:
     """Replays for which the log no longer reached back."""
     gaps: int
     """Live subscriptions that had to catch up once more."""
+    direct_writes: int
+    """Broadcasts past an outbox."""
     queries: int
     """Live ones that were begun."""
     query_events: int
@@ -126,7 +128,7 @@ class _Server:
             queued_bytes=world.outbox_bytes, age_seconds=5.0, turn_bytes=world.outbox_bytes // 4
         )
         self.store = store
-        self.descriptors = Descriptors()
+        self.descriptors = Descriptors(world.chance)
         self.flusher = Flusher(loop, limits, self.descriptors.write)
         self.node = Node(store, replace(OFF, page_max=6, page_default=3), world.sources)
         self.keeper = None if world.make_keeper is None else world.make_keeper(self.node)
@@ -254,6 +256,7 @@ class World:
                 sum(len(client.copies) for client in self.clients),
                 self.chance.counts["snapshots"],
                 self.chance.counts["repairs"],
+                self.chance.counts["direct writes"],
                 self.chance.counts["queries"],
                 self.chance.counts["query events"],
                 self.chance.counts["query results"],
