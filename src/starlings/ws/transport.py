@@ -14,9 +14,10 @@ this is the only module that names it, and tests/ws/test_transport.py is the con
 a newer one is allowed.
 
 picows answers the handshake and parses and unmasks frames. Done here: path, origin and number of
-connections; messages from fragments, within the size bound; control frames. Everything sent after
-the handshake goes through the connection's ``Outbox``, pongs too: a peer that pings and never reads
-would otherwise fill a buffer that nobody bounds.
+connections; messages from fragments, within the size bound; compression, if it is switched on
+(``starlings.ws.deflate``); control frames. Everything sent after the handshake goes through the
+connection's ``Outbox``, pongs too: a peer that pings and never reads would otherwise fill a buffer
+that nobody bounds.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from picows import (
 )
 from picows import picows as _picows
 
+from starlings.ws.deflate import Agreement, InflateError, SharedDeflate, inflate, negotiate
 from starlings.ws.gatherer import GATHERED, Gatherer, can_gather
 from starlings.ws.outbox import (
     CLOSE,
@@ -90,6 +92,7 @@ _KEPT_HEADERS = frozenset(
         b"upgrade",
     }
 )
+_OFFERS = b"sec-websocket-extensions"
 
 # Of a client's frame of 126 to 65,535 bytes, mask included. (RFC 6455 section 5.2)
 _FRAME_HEAD_BYTES = 8
@@ -110,6 +113,8 @@ class WebSocketOptions:
     ``read_buffer_bytes`` is the initial size; picows doubles it as messages need and never shrinks
     it.
     ``close_timeout_seconds`` bounds the wait for the peer's answer to our close.
+    ``compress_from_bytes`` is the size from which on messages are compressed for clients that offer
+    it; None: no compression is agreed on.
     """
 
     path: str = "/v3/wsconnect"
@@ -120,6 +125,7 @@ class WebSocketOptions:
     read_buffer_bytes: int = 2048
     send_buffer_bytes: int = 128 * 1024
     outbox: OutboxLimits = field(default_factory=OutboxLimits)
+    compress_from_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +247,9 @@ class WebSocketServer:
         self.listener_factory = listener_factory
         self.options = options or WebSocketOptions()
         self.open_connections: set[_ServerProtocol] = set()
+        from_bytes = self.options.compress_from_bytes
+        self.deflate = None if from_bytes is None else SharedDeflate(from_bytes)
+        self.kept_headers = _KEPT_HEADERS if self.deflate is None else _KEPT_HEADERS | {_OFFERS}
         self.logger = _PeerLogger(logging.getLogger("starlings.ws.picows"))
         self._flusher: Flusher | None = None
         self._gatherer: Gatherer | None = None
@@ -300,6 +309,7 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         "_outbox",
         "_server",
         "acknowledgements_until_noted",
+        "agreement",
         "is_closing",
         "max_message_bytes",
         "messages_received",
@@ -326,6 +336,8 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         )
         self.on_lost: Callable[[], None] | None = None
         """Set by the HTTP side, to release what it counted for this TCP connection."""
+        self.agreement: Agreement | None = None
+        """About compression."""
         self.is_closing = False
         self.acknowledgements_until_noted = GATHERED
         self.max_message_bytes = server.options.max_message_bytes
@@ -356,7 +368,7 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         """Take the rebuilt request head, then bytes that came behind it."""
         if not self._has_head:
             self._has_head = True
-            data = _picows_head(data)
+            data = _picows_head(data, self._server.kept_headers)
         view = memoryview(data)
         while view and not self.is_closing:
             buffer = self.get_buffer(len(view))
@@ -432,7 +444,12 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
     def make_connection(self) -> Connection:
         peer = self._loop_transport.get_extra_info("peername")
         address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
-        return Connection(self, self._outbox, address)
+        connection = Connection(self, self._outbox, address)
+        if self.agreement is not None and self._server.deflate is not None:
+            connection.send_framed = self._server.deflate.make_sender(
+                connection.send_framed, self.agreement
+            )
+        return connection
 
     def send_pong(self, payload: bytes) -> None:
         self._outbox.append(ws_frame(payload, PONG))
@@ -509,8 +526,14 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         if len(server.open_connections) >= options.max_connections:
             return _refusal(503, b"Too many connections")
         server.open_connections.add(self)
+        headers = {}
+        if server.deflate is not None:
+            offers = request.headers.getall(_OFFERS.decode(), [])
+            self.agreement = negotiate(",".join(offers))
+            if self.agreement is not None:
+                headers["Sec-WebSocket-Extensions"] = self.agreement.answer
         reader = _FrameReader(self, server.listener_factory(), server.gatherer)
-        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(), reader)
+        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(headers), reader)
 
 
 class _PicowsTransport:
@@ -551,6 +574,7 @@ class _FrameReader(WSListener):
         "_fragments",
         "_fragments_bytes",
         "_gatherer",
+        "_is_compressed",
         "_is_text",
         "_protocol",
         "listener",
@@ -565,6 +589,7 @@ class _FrameReader(WSListener):
         # None between messages; of a text message only the length is kept.
         self._fragments: list[bytes] | None = None
         self._fragments_bytes = 0
+        self._is_compressed = False
         self._is_text = False
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -574,8 +599,8 @@ class _FrameReader(WSListener):
         protocol = self._protocol
         kind = frame.msg_type
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "reserved bits without an extension")
-        if kind is _BINARY and frame.fin and self._fragments is None and not protocol.is_closing:
+            self._take_compressed(frame, kind)
+        elif kind is _BINARY and frame.fin and self._fragments is None and not protocol.is_closing:
             # First, because nearly all frames are whole messages.
             data = frame.get_payload_as_bytes()
             protocol.messages_received += 1
@@ -608,6 +633,14 @@ class _FrameReader(WSListener):
     def resume_writing(self) -> None:
         """Not used: ``_ServerProtocol`` takes this call itself."""
 
+    def _take_compressed(self, frame: WSFrame, kind: WSMsgType) -> None:
+        """Take the first frame of a compressed message, or what has no meaning. (RFC 7692 6)"""
+        is_first = kind in (WSMsgType.BINARY, WSMsgType.TEXT)
+        if self._protocol.agreement is None or not is_first or frame.rsv2 or frame.rsv3:
+            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "reserved bits without an extension")
+        if not self._protocol.is_closing:
+            self._take_fragment(frame, kind)
+
     def _take_fragment(self, frame: WSFrame, kind: WSMsgType) -> None:
         if kind == WSMsgType.CONTINUATION:
             if self._fragments is None:
@@ -616,6 +649,7 @@ class _FrameReader(WSListener):
             raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "message within a message")
         else:
             self._fragments, self._fragments_bytes = [], 0
+            self._is_compressed = bool(frame.rsv1)
             self._is_text = kind == WSMsgType.TEXT
         self._fragments_bytes += frame.payload_size
         if self._fragments_bytes > self._protocol.max_message_bytes:
@@ -630,18 +664,26 @@ class _FrameReader(WSListener):
         self._protocol.messages_received += 1
         if self._is_text:
             self.listener.on_text()
+        elif self._is_compressed:
+            self.listener.on_message(self._inflate(b"".join(fragments)))
         else:
             self.listener.on_message(b"".join(fragments))
 
+    def _inflate(self, payload: bytes) -> bytes:
+        try:
+            return inflate(payload, self._protocol.max_message_bytes)
+        except InflateError as error:
+            raise WSProtocolError(WSCloseCode(error.close_code), str(error)) from error
 
-def _picows_head(head: bytes) -> bytes:
+
+def _picows_head(head: bytes, kept_headers: frozenset[bytes]) -> bytes:
     """Rewrite the head so that picows accepts what uvicorn has accepted, and keep what matters.
 
     picows wants ``Connection`` to be exactly ``upgrade``, Firefox sends ``keep-alive, Upgrade``.
     """
     request_line, *lines = head.split(b"\r\n")
     kept = [request_line, b"connection: upgrade"]
-    kept += [line for line in lines if line.partition(b":")[0].lower() in _KEPT_HEADERS]
+    kept += [line for line in lines if line.partition(b":")[0].lower() in kept_headers]
     return b"\r\n".join(kept) + b"\r\n\r\n"
 
 
