@@ -89,6 +89,13 @@ def _port(value: str) -> int:
     return number
 
 
+def _bytes(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError("expected a number of bytes, 1 or more")
+    return number
+
+
 def _seconds(value: str) -> float:
     number = float(value)
     if not math.isfinite(number) or number < 0:
@@ -191,6 +198,15 @@ class Settings:
         "origins, comma-separated",
         "Web origins whose pages may open a WebSocket; * allows all.",
         _origins,
+    )
+    ws_compression: bool = _setting(
+        "0",
+        "1 or 0",
+        "Compress events for WebSocket clients that offer permessage-deflate.",
+        _switch,
+    )
+    ws_compression_bytes: int = _setting(
+        "256", "bytes", "The smallest event that is compressed.", _bytes
     )
     ssl_certfile: Path | None = _setting(  # noqa: RUF009  # (as above)
         "", "file", "Certificate chain (PEM): serve HTTPS instead of HTTP.", _path

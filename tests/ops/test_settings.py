@@ -167,6 +167,16 @@ def test_origins_are_compared_without_case_and_a_star_allows_all() -> None:
     assert given.ws_origins == frozenset({"https://a.example", "http://b.example"})
 
 
+def test_compression_is_off_and_its_least_size_is_a_number_of_bytes() -> None:
+    assert (Settings().ws_compression, Settings().ws_compression_bytes) == (False, 256)
+    given = {"STARLINGS_WS_COMPRESSION": "on", "STARLINGS_WS_COMPRESSION_BYTES": "1024"}
+    settings = load_settings({}, given)
+    assert (settings.ws_compression, settings.ws_compression_bytes) == (True, 1024)
+    for wrong in ("0", "-1", "1k"):
+        with pytest.raises(SettingsError, match="--ws-compression-bytes"):
+            load_settings({"ws_compression_bytes": wrong}, {})
+
+
 def test_every_setting_is_a_flag_of_serve_unless_it_is_secret() -> None:
     flags: Any = inspect.signature(serve).parameters
     assert list(flags) == [one.name for one in SETTINGS if not one.is_secret] + ["config"]

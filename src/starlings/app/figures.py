@@ -116,6 +116,38 @@ def list_figures(
             + face.server.flusher.statistics().cut_for_age
         ),
     )
+
+    def deflated(field: str) -> Callable[[], float]:
+        def read() -> float:
+            deflate = face.server.deflate
+            return 0.0 if deflate is None else float(getattr(deflate.statistics(), field))
+
+        return read
+
+    show(
+        "ws_compression_agreed",
+        "counter",
+        "Client connections that agreed on compression.",
+        deflated("connections"),
+    )
+    show(
+        "ws_compressed",
+        "counter",
+        "Events and messages compressed, each once for all who get it.",
+        deflated("compressed"),
+    )
+    show(
+        "ws_compressed_bytes_before",
+        "counter",
+        "Size of these before, each counted once.",
+        deflated("bytes_before"),
+    )
+    show(
+        "ws_compressed_bytes_after",
+        "counter",
+        "Size of these after, each counted once.",
+        deflated("bytes_after"),
+    )
     show(
         "auth_failures",
         "counter",

@@ -199,12 +199,15 @@ def _make_face(
     def verify(text: str) -> AccessToken:
         return verify_token(text, keyring, limits, node.sources.now())
 
+    from_bytes = settings.ws_compression_bytes if settings.ws_compression else None
     face = SyncFace(
         node,
         verify,
         keyring.derive_secret("endpoints"),
         base=settings.public_url or "https://starlings",
-        options=WebSocketOptions(allowed_origins=settings.ws_origins),
+        options=WebSocketOptions(
+            allowed_origins=settings.ws_origins, compress_from_bytes=from_bytes
+        ),
         reachability=reachability,
         presence=presence,
     )
