@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.node_tests import JS, control, run_node_tests
@@ -41,6 +42,21 @@ def test_after_a_restore_the_official_sdk_shows_the_restored_state(
 ) -> None:
     with ServerProcess(tmp_path / "data") as server, control(server) as url:
         _run(server, "restore", major, STARLINGS_TEST_CONTROL_URL=url)
+        assert "Traceback" not in server.stderr, server.stderr
+        server.stop()
+
+
+def test_the_official_sdk_works_with_compression(tmp_path: Path, major: int) -> None:
+    with ServerProcess(tmp_path, environment={"STARLINGS_WS_COMPRESSION": "1"}) as server:
+        _run(server, "compression", major)
+        credentials = server.credentials
+        auth = credentials.account_sid, credentials.auth_token
+        metrics = httpx.get(f"{server.base_url}/metrics", auth=auth).text
+        before, after = (
+            float(metrics.split(f"\nstarlings_ws_compressed_bytes_{when}_total ")[1].split()[0])
+            for when in ("before", "after")
+        )
+        assert 0 < after < before / 2
         assert "Traceback" not in server.stderr, server.stderr
         server.stop()
 

@@ -19,6 +19,8 @@ export class Proxy {
   refusing = false;
   /** Connections accepted so far. */
   accepted = 0;
+  /** Bytes that have come so far, from the clients and from the server. */
+  bytes = { up: 0, down: 0 };
 
   #target;
   #server;
@@ -123,6 +125,7 @@ export class Proxy {
   async #carry(from, to, direction) {
     try {
       for await (const chunk of from) {
+        this.bytes[direction] += chunk.length;
         for (const piece of this.#pieces(chunk)) {
           await this.#passage(direction);
           if (!to.destroyed && !to.write(piece)) {
