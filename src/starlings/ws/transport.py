@@ -193,8 +193,9 @@ class Connection:
 
     @property
     def sink(self) -> Outbox | None:
-        """Where ``send_framed`` puts frames unchanged, for ``Flusher.broadcast``."""
-        return self._outbox
+        """Where ``send_framed`` puts frames unchanged, for ``Flusher.broadcast``; None if it
+        compresses them."""
+        return self._outbox if self._protocol.agreement is None else None
 
     @property
     def queued_bytes(self) -> int:
@@ -664,10 +665,10 @@ class _FrameReader(WSListener):
         self._protocol.messages_received += 1
         if self._is_text:
             self.listener.on_text()
-        elif self._is_compressed:
-            self.listener.on_message(self._inflate(b"".join(fragments)))
         else:
-            self.listener.on_message(b"".join(fragments))
+            data = b"".join(fragments)
+            self.listener.on_message(self._inflate(data) if self._is_compressed else data)
+        self._gatherer.release(self._protocol)
 
     def _inflate(self, payload: bytes) -> bytes:
         try:
