@@ -1,7 +1,8 @@
 /* The physical limit of fan-out: accept connections, and for every byte that arrives on one of them
  * while it has sent nothing else, write the same bytes to all others with one write(2) each.
  *
- *   bare PORT FRAME N    FRAME: file with the bytes of one event; N: how many will listen
+ *   bare PORT FRAME N [LOG]    FRAME: file with the bytes of one event; N: how many will listen;
+ *                              LOG: append each event to this file and sync it before it is sent
  *
  * The first N connections listen, the next one publishes. What listeners send is read and dropped:
  * their acknowledgements.
@@ -24,6 +25,7 @@ int main(int argc, char **argv) {
     size_t size = fread(frame, 1, sizeof frame, file);
     fclose(file);
     int listeners_wanted = atoi(argv[3]);
+    int log = argc > 4 ? open(argv[4], O_CREAT | O_WRONLY | O_APPEND, 0600) : -1;
     int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[1]))};
@@ -60,6 +62,11 @@ int main(int argc, char **argv) {
                 return 0; /* the run is over */
             }
             if (fd != publisher) continue;
+            if (log >= 0) { /* all that have come together, with one sync */
+                for (ssize_t n = 0; n < got; n++)
+                    if (write(log, frame, size) != (ssize_t)size) return 2;
+                if (fdatasync(log)) return 2;
+            }
             for (ssize_t n = 0; n < got; n++)
                 for (int k = 0; k < count; k++)
                     while (write(fds[k], frame, size) < 0 && errno == EAGAIN) usleep(20);

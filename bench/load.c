@@ -1,14 +1,19 @@
 /* Load for the fan-out and request benchmarks: one thread, epoll, N WebSocket connections.
  *
- *   load fanout HOST PORT N W SECONDS DIR    deliveries of published events to N subscribers
- *   load rpc    HOST PORT N SECONDS DIR      one request outstanding on each of N connections
- *   load idle   HOST PORT N SECONDS DIR      N connections that only stay
+ *   load fanout HOST PORT N W SECONDS ACKS DIR   deliveries of published events to N subscribers
+ *   load spread HOST PORT N W SECONDS ACKS DIR   the same, each event to one of N subscribers
+ *   load rpc    HOST PORT N SECONDS DIR          one request outstanding on each of N connections
+ *   load idle   HOST PORT N SECONDS DIR          N connections that only stay
  *
  * DIR holds what is sent, complete masked WebSocket frames: upgrade.bin, init.bin, subscribe.bin,
- * publish.bin, and for rpc request-0.bin … Empty files are not sent, so the same program drives a
- * bare server that speaks no protocol: it gets one byte for a publication.
- * Each event is acknowledged as the official client does it, by a frame that repeats its id.
- * Prints one line of figures: key=value.
+ * publish.bin; for rpc request-0.bin …; for spread subscribe-0.bin … and publish-0.bin …, sent in
+ * turn. Empty files are not sent, so the same program drives a bare server that speaks no protocol:
+ * it gets one byte for a publication.
+ *
+ * Each event is acknowledged as the official client does it, by a frame that repeats its id. ACKS is
+ * "each", one send for each frame as that client does, or "joined", one send for those of all events
+ * that came in one read: where "each" keeps this program's core busy, it measures this program.
+ * Prints "measuring", then one line of figures: key=value.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,13 +42,14 @@ typedef struct {
     size_t used;
 } Peer;
 
-static Blob upgrade, init_frame, subscribe, publish;
+static Blob upgrade, init_frame, subscribe, publish, *subscribes;
 static Peer *peers;
 static int count, epoll_fd;
 static double *published_at;
 static float *latencies;
-static long latency_count, latency_capacity, deliveries, acknowledged_bytes;
+static long latency_count, latency_capacity, deliveries;
 static long first_counted;
+static int is_spread;
 
 static double now(void) {
     struct timespec t;
@@ -91,41 +98,54 @@ static void open_peer(Peer *peer, struct sockaddr_in *address) {
 }
 
 /* Acknowledge an event: {"id":"…","method":"reply",…}, masked with zeros. */
+static unsigned char unsent[1 << 16];
+static size_t unsent_size;
+static int acknowledgements_are_joined;
+
+static void send_acknowledgements(Peer *peer) {
+    if (unsent_size) send_all(peer->fd, unsent, unsent_size);
+    unsent_size = 0;
+}
+
 static void acknowledge(Peer *peer, const unsigned char *message, size_t size) {
+    static const char rest[] = "\",\"method\":\"reply\",\"payload_type\":\"application/json\","
+        "\"status\":{\"code\":200,\"status\":\"OK\"},\"payload_size\":0}\r\n";
     const unsigned char *id = memmem(message, size < 200 ? size : 200, "\"id\":\"", 6);
     if (!id) return;
     id += 6;
     const unsigned char *end = memchr(id, '"', message + size - id);
-    char header[256], frame[320];
-    int length = snprintf(header, sizeof header,
-        "{\"id\":\"%.*s\",\"method\":\"reply\",\"payload_type\":\"application/json\","
-        "\"status\":{\"code\":200,\"status\":\"OK\"},\"payload_size\":0}",
-        (int)(end - id), id);
-    char body[320];
-    int body_size = snprintf(body, sizeof body, "TWILSOCK V3.0 %d\r\n%s\r\n", length, header);
-    int at = 0;
-    frame[at++] = (char)0x82;
-    if (body_size < 126) frame[at++] = (char)(0x80 | body_size);
-    else { frame[at++] = (char)(0x80 | 126); frame[at++] = body_size >> 8; frame[at++] = body_size & 255; }
-    memset(frame + at, 0, 4);
-    at += 4;
-    memcpy(frame + at, body, body_size);
-    send_all(peer->fd, frame, at + body_size);
-    acknowledged_bytes += at + body_size;
+    size_t id_size = end - id, header_size = 7 + id_size + sizeof rest - 3;
+    if (id_size > 100) die("id");
+    unsigned char *frame = unsent + unsent_size, *body = frame + 8;
+    size_t body_size = sprintf((char *)body, "TWILSOCK V3.0 %zu\r\n{\"id\":\"", header_size);
+    memcpy(body + body_size, id, id_size);
+    body_size += id_size;
+    memcpy(body + body_size, rest, sizeof rest - 1);
+    body_size += sizeof rest - 1;
+    frame[0] = 0x82;
+    frame[1] = 0x80 | 126;
+    frame[2] = body_size >> 8;
+    frame[3] = body_size & 255;
+    memset(frame + 4, 0, 4);
+    unsent_size += 8 + body_size;
+    if (!acknowledgements_are_joined || unsent_size > sizeof unsent - 1024)
+        send_acknowledgements(peer);
 }
 
 static void take_message(Peer *peer, const unsigned char *message, size_t size, double at) {
     peer->messages++;
     if (peer->stage == 1) {
         if (!subscribe.size) { peer->stage = 3; return; }
-        send_all(peer->fd, subscribe.bytes, subscribe.size);
+        const Blob *own = is_spread ? &subscribes[peer - peers] : &subscribe;
+        send_all(peer->fd, own->bytes, own->size);
         peer->stage = 2;
         return;
     }
     if (memmem(message, size < 300 ? size : 300, "\"method\":\"notification\"", 23) == NULL) return;
     acknowledge(peer, message, size);
-    if (peer->stage == 2) { peer->stage = 3; return; } /* the confirmation */
-    long event = peer->events++;
+    if (memmem(message, size < 400 ? size : 400, "\"subscription_established\"", 26)) { peer->stage = 3; return; }
+    /* With spread each event reaches one peer: how long it took is known if it was alone. */
+    long event = is_spread ? deliveries : peer->events++;
     deliveries++;
     if (event >= first_counted && event < MOST_EVENTS && latency_count < latency_capacity)
         latencies[latency_count++] = (float)(at - published_at[event]);
@@ -165,6 +185,7 @@ static void take_bytes(Peer *peer) {
         take_message(peer, local + start + head, length, at);
         start += head + length;
     }
+    send_acknowledgements(peer);
     peer->used = size - start;
     if (peer->used) {
         if (!peer->in) peer->in = malloc(sizeof local);
@@ -181,6 +202,13 @@ static void turn(int timeout_ms) {
 static int compare(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
     return x < y ? -1 : x > y;
+}
+
+static double processor_seconds(void) {
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    return used.ru_utime.tv_sec + used.ru_stime.tv_sec
+        + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
 }
 
 static void connect_all(const char *host, int port) {
@@ -201,11 +229,26 @@ static void connect_all(const char *host, int port) {
         }
 }
 
-static void run_fanout(const char *host, int port, int in_flight, double seconds) {
+static Blob *read_numbered(const char *dir, const char *kind, int *number) {
+    Blob *blobs = NULL;
+    for (*number = 0;; ++*number) {
+        char name[64];
+        snprintf(name, sizeof name, "%s-%d.bin", kind, *number);
+        Blob blob = read_blob(dir, name);
+        if (!blob.bytes) return blobs;
+        blobs = realloc(blobs, (*number + 1) * sizeof *blobs);
+        blobs[*number] = blob;
+        blobs[*number].bytes = realloc(blob.bytes, blob.size);
+    }
+}
+
+static void run_fanout(const char *host, int port, int in_flight, double seconds, const char *dir) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     inet_pton(AF_INET, host, &address.sin_addr);
     Peer *publisher = calloc(1, sizeof *publisher);
-    Blob subscribed = subscribe;
+    int spread = is_spread, publications = 1;
+    Blob subscribed = subscribe, *publish_in_turn = &publish;
+    if (spread) publish_in_turn = read_numbered(dir, "publish", &publications);
     subscribe.size = 0; /* the publisher listens to nothing */
     open_peer(publisher, &address);
     double began = now();
@@ -214,10 +257,12 @@ static void run_fanout(const char *host, int port, int in_flight, double seconds
         if (now() - began > 10) { fprintf(stderr, "publisher not ready\n"); exit(3); }
     }
     subscribe = subscribed;
+    /* A peer with many subscriptions has several confirmations to wait for. */
+    for (double until = now() + (spread ? 2 : 0); now() < until;) turn(10);
+    int receivers = spread ? 1 : count;
     long published = 0;
-    long warm = 0;
     double start = now(), counted_from = 0, warm_until = start + 0.3;
-    double until = start + 0.3 + seconds;
+    double until = start + 0.3 + seconds, used_before = 0;
     long counted_deliveries = 0;
     for (;;) {
         double at = now();
@@ -225,21 +270,26 @@ static void run_fanout(const char *host, int port, int in_flight, double seconds
             counted_from = at;
             counted_deliveries = deliveries;
             first_counted = published;
+            used_before = processor_seconds();
+            printf("measuring\n");
+            fflush(stdout);
         }
         if (at >= until) break;
-        while (published - deliveries / count < in_flight && published < MOST_EVENTS) {
+        while (published - deliveries / receivers < in_flight && published < MOST_EVENTS) {
+            const Blob *next = &publish_in_turn[published % publications];
             published_at[published++] = now();
-            send_all(publisher->fd, publish.bytes, publish.size);
+            send_all(publisher->fd, next->bytes, next->size);
         }
         turn(10);
     }
     double took = now() - counted_from;
     qsort(latencies, latency_count, sizeof *latencies, compare);
-    (void)warm;
-    printf("deliveries_per_second=%.0f p50_ms=%.3f p99_ms=%.3f events=%ld\n",
+    printf("deliveries_per_second=%.0f p50_ms=%.3f p99_ms=%.3f load=%.2f\n",
         (deliveries - counted_deliveries) / took,
         latency_count ? latencies[latency_count / 2] * 1e3 : 0,
-        latency_count ? latencies[latency_count * 99 / 100] * 1e3 : 0, published);
+        latency_count ? latencies[latency_count * 99 / 100] * 1e3 : 0,
+        (processor_seconds() - used_before) / took);
+    fflush(stdout);
 }
 
 static void run_rpc(const char *dir, double seconds) {
@@ -257,6 +307,8 @@ static void run_rpc(const char *dir, double seconds) {
         send_all(peers[i].fd, requests[i].bytes, requests[i].size);
     }
     double start = now(), until = start + seconds;
+    printf("measuring\n");
+    fflush(stdout);
     long replies = 0;
     while (now() < until) {
         turn(10);
@@ -293,8 +345,18 @@ int main(int argc, char **argv) {
     latency_capacity = 20000000;
     latencies = malloc(latency_capacity * sizeof *latencies);
     if (!strcmp(mode, "rpc") || !strcmp(mode, "idle")) subscribe.size = 0;
+    is_spread = !strcmp(mode, "spread");
+    if (is_spread) {
+        int given;
+        subscribes = read_numbered(dir, "subscribe", &given);
+        if (given < count) { fprintf(stderr, "too few subscriptions\n"); return 2; }
+        subscribe = subscribes[0];
+    }
     connect_all(host, port);
-    if (!strcmp(mode, "fanout")) run_fanout(host, port, atoi(argv[5]), atof(argv[6]));
+    if (is_spread || !strcmp(mode, "fanout")) {
+        acknowledgements_are_joined = !strcmp(argv[7], "joined");
+        run_fanout(host, port, atoi(argv[5]), atof(argv[6]), dir);
+    }
     else if (!strcmp(mode, "rpc")) run_rpc(dir, atof(argv[5]));
     else {
         printf("ready connections=%d\n", count);

@@ -4,8 +4,12 @@
 
 The server (ours, or the bare one) is pinned to core 0, the load to core 1. The bare program writes
 the same bytes to the same number of sockets with one write(2) each; it stores nothing, ours commits
-each event to disk before it is delivered. Rounds alternate; medians are shown, and the ratio of the
-two in the same round. Parts: fanout, rpc, memory.
+each event to disk before it is delivered. A second bare program syncs each event to a file first.
+Rounds alternate; medians are shown, and the ratio of the two in the same round. Where the load's
+core is busy (load near 1) it is the limit; the processor time of the server for a delivery (cpu)
+tells more then, and so does ``--acknowledge joined`` (see load.c).
+
+Parts: fanout; spread (many objects with one subscriber each, beside few); rpc; memory.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,6 +30,7 @@ import time
 import urllib.parse
 import urllib.request
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +44,10 @@ from starlings.storage.sqlite.store import SqliteStore
 from starlings.ws.render import EventEncoder
 
 HERE = Path(__file__).parent
+RATE = "deliveries_per_second"
+SPREAD_CONNECTIONS = 1_000
+Figures = dict[str, float]
+Options = argparse.Namespace
 DATA = json.dumps({"text": "x" * 150, "n": 1}, separators=(",", ":"))
 
 
@@ -46,7 +56,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--subscribers", default="1,100,1000,5000")
-    parser.add_argument("--part", default="fanout,rpc,memory")
+    parser.add_argument("--in-flight", default="1,8")
+    parser.add_argument("--acknowledge", choices=["each", "joined"], default="each")
+    parser.add_argument("--objects", type=int, default=100_000)
+    parser.add_argument("--part", default="fanout,spread,rpc,memory")
     options = parser.parse_args()
     parts = options.part.split(",")
     with tempfile.TemporaryDirectory() as folder:
@@ -54,8 +67,10 @@ def main() -> None:
         compile_programs(work)
         if "fanout" in parts:
             for subscribers in map(int, options.subscribers.split(",")):
-                for in_flight in (1, 8):
+                for in_flight in map(int, options.in_flight.split(",")):
                     fan_out(work, subscribers, in_flight, options)
+        if "spread" in parts:
+            spread(work, options)
         if "rpc" in parts:
             requests(work, 100, options)
         if "memory" in parts:
@@ -104,28 +119,26 @@ class OurServer:
         )
         self._write("init.bin", frame({"method": "init", "id": "TM0", "token": token}))
 
-    def create_document(self) -> str:
-        """The SID of a new document."""
-        form = urllib.parse.urlencode({"Data": DATA}).encode()
-        request = urllib.request.Request(f"{self.url}/v1/Services/default/Documents", data=form)
-        login = f"{self.credentials['account_sid']}:{self.credentials['auth_token']}"
-        request.add_header("Authorization", "Basic " + b64encode(login.encode()).decode())
-        with urllib.request.urlopen(request) as answer:
-            return str(json.load(answer)["sid"])
+    def create_documents(self, count: int) -> list[str]:
+        """The SIDs of new documents."""
+        with ThreadPoolExecutor(min(count, 16)) as pool:
+            return list(pool.map(lambda _: self._create_document(), range(count)))
 
     def prepare_fan_out(self) -> None:
-        sid = self.create_document()
-        entry = {"object_sid": sid, "object_type": "document", "last_event_id": None}
-        wanted = {"action": "establish", "correlation_id": 1, "requests": [entry]}
-        self._write("subscribe.bin", tunnelled("POST", "/v4/Subscriptions", json.dumps(wanted)))
-        update = tunnelled("POST", f"/v3/Documents/{sid}", f'{{"data":{DATA}}}')
-        self._write("publish.bin", update)
+        sids = self.create_documents(1)
+        self._write("subscribe.bin", subscription(sids))
+        self._write("publish.bin", update_of(sids[0]))
+
+    def prepare_spread(self, connections: int, objects: int) -> None:
+        sids = self.create_documents(objects)
+        for place in range(connections):
+            self._write(f"subscribe-{place}.bin", subscription(sids[place::connections]))
+        for place, sid in enumerate(random.Random(1).sample(sids, min(1_000, objects))):
+            self._write(f"publish-{place}.bin", update_of(sid))
 
     def prepare_requests(self, count: int) -> None:
-        for place in range(count):
-            sid = self.create_document()
-            update = tunnelled("POST", f"/v3/Documents/{sid}", f'{{"data":{DATA}}}')
-            self._write(f"request-{place}.bin", update)
+        for place, sid in enumerate(self.create_documents(count)):
+            self._write(f"request-{place}.bin", update_of(sid))
 
     def memory_kib(self) -> int:
         pid = self.process.pid
@@ -138,6 +151,14 @@ class OurServer:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=30)
         shutil.rmtree(self.data)
+
+    def _create_document(self) -> str:
+        form = urllib.parse.urlencode({"Data": DATA}).encode()
+        request = urllib.request.Request(f"{self.url}/v1/Services/default/Documents", data=form)
+        login = f"{self.credentials['account_sid']}:{self.credentials['auth_token']}"
+        request.add_header("Authorization", "Basic " + b64encode(login.encode()).decode())
+        with urllib.request.urlopen(request) as answer:
+            return str(json.load(answer)["sid"])
 
     def _write(self, name: str, content: bytes) -> None:
         (self.frames / name).write_bytes(content)
@@ -160,13 +181,65 @@ def tunnelled(method: str, path: str, payload: str) -> bytes:
     return frame({"method": "message", "id": "TM1", "http_request": request}, payload)
 
 
-def run_load(work: Path, *arguments: object) -> dict[str, float]:
+def subscription(sids: list[str]) -> bytes:
+    """Requests to subscribe to documents, as many to a request as the official client puts."""
+    frames = []
+    for start in range(0, len(sids), 50):
+        entries = [
+            {"object_sid": sid, "object_type": "document", "last_event_id": None}
+            for sid in sids[start : start + 50]
+        ]
+        wanted = {"action": "establish", "correlation_id": 1 + start, "requests": entries}
+        frames.append(tunnelled("POST", "/v4/Subscriptions", json.dumps(wanted)))
+    return b"".join(frames)
+
+
+def update_of(sid: str) -> bytes:
+    return tunnelled("POST", f"/v3/Documents/{sid}", f'{{"data":{DATA}}}')
+
+
+def run_load(work: Path, server_pid: int, *arguments: object) -> dict[str, float]:
+    """What the load measured, and ``cpu``: the server's processor seconds per second meanwhile."""
     command = ["taskset", "-c", "1", str(work / "load"), *map(str, arguments)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return {key: float(value) for key, value in (part.split("=") for part in output.split())}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
+        assert load.stdout is not None
+        if load.stdout.readline() != "measuring\n":
+            raise RuntimeError("the load failed")
+        before, began = processor_seconds(server_pid), time.monotonic()
+        output = load.stdout.readline()
+        used = processor_seconds(server_pid) - before
+        figures = {key: float(value) for key, value in (one.split("=") for one in output.split())}
+        figures["cpu"] = used / (time.monotonic() - began)
+    return figures
 
 
-def bare_fan_out(work: Path, subscribers: int, in_flight: int, seconds: float) -> dict[str, float]:
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def our_fan_out(work: Path, kind: str, count: int, in_flight: int, options: Options) -> Figures:
+    """``kind``: ``fanout`` to so many subscribers, ``spread`` over so many objects."""
+    server = OurServer(work)
+    try:
+        if kind == "fanout":
+            server.prepare_fan_out()
+        else:
+            server.prepare_spread(SPREAD_CONNECTIONS, count)
+            count = SPREAD_CONNECTIONS
+        return run_load(
+            work,
+            server.process.pid,
+            *(kind, "127.0.0.1", server.port, count, in_flight),
+            *(options.seconds, options.acknowledge, server.frames),
+        )
+    finally:
+        server.stop()
+
+
+def bare_fan_out(
+    work: Path, subscribers: int, in_flight: int, options: Options, is_durable: bool
+) -> Figures:
     """The bare program with an event of the same bytes."""
     target = SyncObject(
         1, "ET" + "0" * 32, 1, Kind.DOCUMENT, None, None, 1, 1, 0, 0, 0, 0, None, "bench"
@@ -182,53 +255,65 @@ def bare_fan_out(work: Path, subscribers: int, in_flight: int, seconds: float) -
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = ["taskset", "-c", "0", str(work / "bare"), str(port)]
-    bare = subprocess.Popen(
-        [*command, str(folder / "frame.bin"), str(subscribers)], stdout=subprocess.PIPE
-    )
+    command += [str(folder / "frame.bin"), str(subscribers)]
+    if is_durable:
+        command.append(str(folder / "log"))
+    bare = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         assert bare.stdout is not None
         bare.stdout.readline()
-        return run_load(work, "fanout", "127.0.0.1", port, subscribers, in_flight, seconds, folder)
+        return run_load(
+            work,
+            bare.pid,
+            *("fanout", "127.0.0.1", port, subscribers, in_flight),
+            *(options.seconds, options.acknowledge, folder),
+        )
     finally:
         bare.kill()
         bare.wait()
+        shutil.rmtree(folder)
 
 
-def fan_out(work: Path, subscribers: int, in_flight: int, options: argparse.Namespace) -> None:
-    ours: list[dict[str, float]] = []
-    bare: list[dict[str, float]] = []
+def fan_out(work: Path, subscribers: int, in_flight: int, options: Options) -> None:
+    ours: list[Figures] = []
+    bare: list[Figures] = []
+    durable: list[Figures] = []
     for _ in range(options.rounds):
-        bare.append(bare_fan_out(work, subscribers, in_flight, options.seconds))
-        server = OurServer(work)
-        try:
-            server.prepare_fan_out()
-            ours.append(
-                run_load(
-                    work,
-                    "fanout",
-                    "127.0.0.1",
-                    server.port,
-                    subscribers,
-                    in_flight,
-                    options.seconds,
-                    server.frames,
-                )
-            )
-        finally:
-            server.stop()
-    rate = "deliveries_per_second"
-    ratios = [one[rate] / other[rate] for one, other in zip(ours, bare, strict=True)]
+        bare.append(bare_fan_out(work, subscribers, in_flight, options, is_durable=False))
+        ours.append(our_fan_out(work, "fanout", subscribers, in_flight, options))
+        durable.append(bare_fan_out(work, subscribers, in_flight, options, is_durable=True))
+    ratios = [one[RATE] / other[RATE] for one, other in zip(ours, bare, strict=True)]
+    durable_ratios = [one[RATE] / other[RATE] for one, other in zip(ours, durable, strict=True)]
     print(
-        f"fanout subscribers={subscribers} in_flight={in_flight}"
-        f" ours={median(ours, rate):.0f}/s bare={median(bare, rate):.0f}/s"
+        f"fanout subscribers={subscribers} in_flight={in_flight} acks={options.acknowledge}"
+        f" ours={median(ours, RATE):.0f}/s bare={median(bare, RATE):.0f}/s"
         f" ratio={statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+        f" ratio_to_durable={statistics.median(durable_ratios):.2f}"
+        f" cpu={per_delivery(ours):.2f}/{per_delivery(bare):.2f}us"
+        f" load={median(ours, 'load'):.2f}/{median(bare, 'load'):.2f}"
         f" p50={median(ours, 'p50_ms'):.2f}/{median(bare, 'p50_ms'):.2f}ms"
         f" p99={median(ours, 'p99_ms'):.2f}/{median(bare, 'p99_ms'):.2f}ms",
         flush=True,
     )
 
 
-def requests(work: Path, connections: int, options: argparse.Namespace) -> None:
+def spread(work: Path, options: Options) -> None:
+    """Many objects with one subscriber each, and as many connections with one object each."""
+    for in_flight in (1, 64):
+        few, many = (
+            our_fan_out(work, "spread", objects, in_flight, options)
+            for objects in (SPREAD_CONNECTIONS, options.objects)
+        )
+        print(
+            f"spread in_flight={in_flight} objects={SPREAD_CONNECTIONS}/{options.objects}"
+            f" rate={few[RATE]:.0f}/{many[RATE]:.0f}/s ratio={many[RATE] / few[RATE]:.2f}"
+            f" cpu={per_delivery([few]):.0f}/{per_delivery([many]):.0f}us"
+            + (f" p50={few['p50_ms']:.2f}/{many['p50_ms']:.2f}ms" if in_flight == 1 else ""),
+            flush=True,
+        )
+
+
+def requests(work: Path, connections: int, options: Options) -> None:
     """Durable document writes over sockets, beside the store's own rate with as many writers."""
     over_sockets, alone = [], []
     for _ in range(options.rounds):
@@ -239,6 +324,7 @@ def requests(work: Path, connections: int, options: argparse.Namespace) -> None:
             over_sockets.append(
                 run_load(
                     work,
+                    server.process.pid,
                     "rpc",
                     "127.0.0.1",
                     server.port,
@@ -313,8 +399,13 @@ def idle_memory(work: Path, connections: int) -> None:
         server.stop()
 
 
-def median(figures: list[dict[str, float]], key: str) -> float:
+def median(figures: list[Figures], key: str) -> float:
     return statistics.median(one[key] for one in figures)
+
+
+def per_delivery(figures: list[Figures]) -> float:
+    """The server's processor time for one, in microseconds."""
+    return statistics.median(one["cpu"] / one[RATE] * 1e6 for one in figures)
 
 
 if __name__ == "__main__":

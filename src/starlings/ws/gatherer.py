@@ -44,11 +44,11 @@ SHORTEST_SECONDS = 0.025
 LONGEST_SECONDS = 0.25
 """Between two looks."""
 
-_FEWEST = 3
+_FEWEST = 2
 """Acknowledgements between two looks: with fewer the marks cost more than they save."""
 _PAUSE_SECONDS = 2.0
 """After it turned out that they are fewer."""
-_HALF_LIFE_SECONDS = 0.1
+_HALF_LIFE_SECONDS = 0.3
 """Of the average of the rate; a large fan-out may take most of it."""
 
 
