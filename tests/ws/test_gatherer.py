@@ -10,6 +10,7 @@ import pytest
 
 from starlings.ws.gatherer import (
     BUSY_WRITES_PER_SECOND,
+    FIRST,
     GATHERED,
     LONGEST_SECONDS,
     Gatherer,
@@ -152,7 +153,7 @@ async def be_marked(site: Site, writer: asyncio.StreamWriter, listener: Recorder
     """Acknowledge as often as it takes; there are no looks, so the mark stays."""
     gatherer = site.ws.gatherer
     gatherer._is_looking = gatherer._is_gathering = True
-    for _ in range(GATHERED):
+    for _ in range(FIRST):
         writer.write(ACKNOWLEDGEMENT)
         await listener.messages.get()
     assert len(gatherer) == 1

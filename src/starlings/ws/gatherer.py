@@ -9,8 +9,8 @@ not read since the last look is lifted, which makes the kernel report what it ha
 acknowledgement sets it again.
 
 What it costs: a request of a marked connection waits until it and the acknowledgements before and
-after it are as large as the mark, ``LONGEST_SECONDS`` at most. It lifts the mark until
-``GATHERED`` acknowledgements have come without another word. Where little is sent nothing is ever
+after it are as large as the mark, twice ``LONGEST_SECONDS`` at most. It lifts the mark until
+``FIRST`` acknowledgements have come without another word. Where little is sent nothing is ever
 marked.
 
 Linux and uvloop only: elsewhere such a mark means other things, and asyncio's own loop reads once
@@ -38,6 +38,8 @@ __all__ = [
 
 GATHERED = 12
 """Acknowledgements to a read."""
+FIRST = 3
+"""Acknowledgements without another word after which a connection is noted."""
 BUSY_WRITES_PER_SECOND = 10_000
 """Of all connections: to read as many acknowledgements takes a twentieth of a processor."""
 SHORTEST_SECONDS = 0.025

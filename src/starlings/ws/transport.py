@@ -45,7 +45,7 @@ from picows import (
 from picows import picows as _picows
 
 from starlings.ws.deflate import Agreement, InflateError, SharedDeflate, inflate, negotiate
-from starlings.ws.gatherer import GATHERED, Gatherer, can_gather
+from starlings.ws.gatherer import FIRST, GATHERED, Gatherer, can_gather
 from starlings.ws.outbox import (
     CLOSE,
     PONG,
@@ -340,7 +340,7 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         self.agreement: Agreement | None = None
         """About compression."""
         self.is_closing = False
-        self.acknowledgements_until_noted = GATHERED
+        self.acknowledgements_until_noted = FIRST
         self.max_message_bytes = server.options.max_message_bytes
         self.messages_received = 0
         self._server = server
@@ -612,7 +612,7 @@ class _FrameReader(WSListener):
                     self._gatherer.note_acknowledgement(protocol, len(data) + _FRAME_HEAD_BYTES)
             else:
                 self._gatherer.release(protocol)
-                protocol.acknowledgements_until_noted = GATHERED
+                protocol.acknowledgements_until_noted = FIRST
         elif kind == WSMsgType.CLOSE:
             code = int(frame.get_close_code())  # type: ignore[call-overload]
             protocol.answer_close(code or 1005)
