@@ -73,6 +73,18 @@ async def test_the_events_of_a_removed_object_are_told_by_its_sid(api: Api) -> N
     assert (await api.get(f"/Lists/ES{'0' * 32}/Events")).code == 54150
 
 
+async def test_what_is_or_was_of_another_service_is_not_told(api: Api) -> None:
+    """The other one may be of another account."""
+    made = await api.make("/Documents", Data='{"secret":1}')
+    other = (await api.post("/v1/Services", FriendlyName="other")).json["sid"]
+    there = f"/v1/Services/{other}/Documents/{made['sid']}/Events"
+    assert (await api.get(there)).status == 404
+    await api.delete(f"/Documents/{made['sid']}")
+    assert (await api.get(there)).status == 404
+    removed = (await events_of(api, f"/Documents/{made['sid']}"))[-1]
+    assert (removed["type"], removed["key"]) == ("document_removed", None)
+
+
 async def test_streams_have_no_revision(api: Api) -> None:
     await api.make("/Streams", UniqueName="s")
     [created] = await events_of(api, "/Streams/s")

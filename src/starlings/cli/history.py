@@ -51,7 +51,7 @@ def history(
         return
     print(f"{'SEQ':>6}  {'TIME':24}  {'EVENT':24}  {'KEY':20}  {'IDENTITY':20}  ENDPOINT")
     for event in found:
-        key = "-" if event.key is None else str(event.key)
+        key = "-" if event.shown_key is None else str(event.shown_key)
         print(
             f"{event.seq:>6}  {_format(event.at):24}  {name_event(_KINDS[kind], event.type):24}"
             f"  {key:20}  {event.identity:20}  {event.endpoint or '-'}"
@@ -64,7 +64,7 @@ def _fields(kind: Kind, event: Event) -> dict[str, object]:
         "event_id": event.event_id,
         "time": _format(event.at),
         "type": name_event(kind, event.type),
-        "key": event.key,
+        "key": event.shown_key,
         "identity": event.identity,
         "endpoint": event.endpoint,
         "request_id": event.request_id,

@@ -49,7 +49,8 @@ class Event(NamedTuple):
     type: EventType
     at: int
     key: ItemKey | None
-    """Items: the index or key. Permissions: the identity."""
+    """Items: the index or key. Permissions: the identity. Of a removed object the oid of its
+    service, since the log is all that is left of it."""
     data: bytes | None
     """Data after the change; of a removed item those before. Permissions: the flags as JSON."""
     expires_at: int | None
@@ -57,6 +58,11 @@ class Event(NamedTuple):
     identity: str
     endpoint: str | None
     request_id: str | None
+
+    @property
+    def shown_key(self) -> ItemKey | None:
+        """The key as callers know it: of an item or permission."""
+        return None if self.type is EventType.OBJECT_REMOVED else self.key
 
 
 class Committed(NamedTuple):

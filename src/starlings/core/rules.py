@@ -191,7 +191,7 @@ def remove_object(
         target.event_id,
         EventType.OBJECT_REMOVED,
         now,
-        None,
+        target.service_oid,
         target.data,
         None,
         actor.identity,

@@ -179,7 +179,7 @@ def _webhook(name: str, target: SyncObject, event: Event) -> Webhook:
         target.sid,
         target.unique_name,
         event.event_id,
-        event.key,
+        event.shown_key,
         event.data if (target.kind, event.type) in _WITH_DATA else None,
         event.identity,
         event.endpoint,

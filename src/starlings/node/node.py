@@ -18,7 +18,7 @@ from starlings.core import commands as c
 from starlings.core import sids
 from starlings.core.access import Right, denial, find_deciding, is_permitted
 from starlings.core.errors import Fault, Reason, Refusal
-from starlings.core.events import Event
+from starlings.core.events import Event, EventType
 from starlings.core.limits import Limits
 from starlings.core.objects import (
     SYSTEM,
@@ -302,7 +302,8 @@ class Node:
         """The oid of an object whose log may be read: one that is there, or that was.
 
         Raises:
-            Refusal: The object's 404s, unless the log still tells of one with this SID.
+            Refusal: The object's 404s, unless the log still tells of one with this SID that was of
+                this service.
         """
         try:
             return (await self.get_object(ref, Actor(SYSTEM))).oid
@@ -310,9 +311,10 @@ class Node:
             if not sids.is_sid(ref.name) or not ref.name.startswith(ref.kind.sid_prefix):
                 raise
             oid = sids.oid_of(ref.name)
-            if not await self.store.read_log(oid, 0, 1):
-                raise
-            return oid
+            for newest in await self.store.read_log(oid, _AFTER_ALL, 1, is_descending=True):
+                if newest.type is EventType.OBJECT_REMOVED and newest.key == ref.service_oid:
+                    return oid
+            raise
 
     async def list_history(
         self, oid: int, start: int | None, is_descending: bool, limit: int

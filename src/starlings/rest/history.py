@@ -61,7 +61,7 @@ def render_event(kind: Kind, event: Event) -> dict[str, Any]:
         "sequence": event.seq,
         "event_id": event.event_id if is_visible else None,
         "type": name_event(kind, event.type),
-        "key": event.key,
+        "key": event.shown_key,
         "revision": None if kind is Kind.STREAM else f"{number:x}",
         "item_revision": f"{event.event_id:x}" if is_of_item else None,
         "data": None if event.data is None else msgspec.Raw(event.data),
