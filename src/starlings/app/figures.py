@@ -108,6 +108,30 @@ def list_figures(
         lambda: face.hub.statistics().deliveries,
     )
     show(
+        "queries_live",
+        "gauge",
+        "Live queries, each counted once however many clients have it open.",
+        lambda: face.queries.statistics().live_queries,
+    )
+    show(
+        "queries_live_bytes",
+        "gauge",
+        "What the results of live queries take of their bound.",
+        lambda: face.queries.statistics().live_bytes,
+    )
+    show(
+        "queries_waiting",
+        "gauge",
+        "Searches that wait for another one to have read its map.",
+        lambda: face.queries.statistics().waiting,
+    )
+    show(
+        "queries_items_read",
+        "counter",
+        "Items that searches and live queries have read.",
+        lambda: face.queries.statistics().items_read,
+    )
+    show(
         "ws_cut_off",
         "counter",
         "Connections cut off because they did not read.",
