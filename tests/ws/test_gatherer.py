@@ -18,7 +18,7 @@ from starlings.ws.gatherer import (
 )
 from starlings.ws.outbox import Flusher
 from tests.ws.fake_loop import FakeLoop
-from tests.ws.serving import Recorder, Site, client_frame, serving
+from tests.ws.serving import Recorder, Site, client_frame, read_frame, serving
 
 ACKNOWLEDGEMENT = client_frame(b"ack" * 50)
 
@@ -195,6 +195,18 @@ async def test_a_small_request_of_a_marked_connection_is_read_at_the_next_look()
             await asyncio.wait_for(listener.messages.get(), 0.02)
         site.ws.gatherer._look()
         assert await listener.messages.get() == b"get"
+        writer.close()
+
+
+async def test_a_marked_peer_answers_a_close_at_once() -> None:
+    async with serving() as site:
+        reader, writer, listener = await site.upgrade()
+        await be_marked(site, writer, listener)
+        listener.connection.close(1001, "bye")
+        assert await read_frame(reader) == (0x88, b"\x03\xe9bye")
+        writer.write(client_frame(b"\x03\xe9", 0x88))
+        async with asyncio.timeout(1):
+            assert await listener.closed == (1001, "bye")
         writer.close()
 
 

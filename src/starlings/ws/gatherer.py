@@ -123,16 +123,15 @@ class Gatherer:
         if is_busy and seconds > LONGEST_SECONDS * GATHERED / _FEWEST:
             self._paused_until = now + _PAUSE_SECONDS
         self._is_gathering = is_busy and now >= self._paused_until
+        # One look finds nothing when it falls between two fan-outs.
+        self._is_looking = is_busy or now < self._started_at + 1.0
+        if self._is_looking:
+            self._loop.call_later(min(max(seconds, SHORTEST_SECONDS), LONGEST_SECONDS), self._look)
         for peer, was_read in list(self._was_read.items()):
             if was_read and self._is_gathering:
                 self._was_read[peer] = False
             else:
                 self.release(peer)
-        # One look finds nothing when it falls between two fan-outs.
-        self._is_looking = is_busy or now < self._started_at + 1.0
-        if self._is_looking:
-            seconds = min(max(seconds, SHORTEST_SECONDS), LONGEST_SECONDS)
-            self._loop.call_later(seconds, self._look)
 
     def _measure(self, now: float) -> None:
         seconds = max(now - self._looked_at, 0.001)

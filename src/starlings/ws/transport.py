@@ -27,6 +27,7 @@ import logging
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -432,9 +433,9 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
     # What the gatherer calls.
 
     def set_mark(self, size_bytes: int) -> None:
-        self._loop_transport.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes
-        )
+        sock = self._loop_transport.get_extra_info("socket")
+        with suppress(OSError):  # it is being closed
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
 
     def lift_mark(self) -> None:
         self.acknowledgements_until_noted = 1
@@ -464,6 +465,7 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
         self._close_code, self._close_reason = code, reason
         self._outbox.append(ws_frame(struct.pack(">H", code) + reason.encode()[:123], CLOSE))
         self._outbox.refuse_more()
+        self._server.gatherer.release(self)  # the answer is small
         self._start_close_timer(reason)
 
     def answer_close(self, code: int) -> None:
