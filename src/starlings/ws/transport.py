@@ -10,14 +10,13 @@ picows' buffer (``get_buffer``/``buffer_updated``).
 
 That way of using ``picows.picows.WSProtocol``, and its constructor, are not documented interfaces:
 picows is pinned to 2.3.*,
-this is the only module that names it, and tests/ws/test_transport.py is the contract to run before
-a newer one is allowed.
+this and ``frame_reader`` are the only modules that name it, and tests/ws/test_transport.py is the
+contract to run before a newer one is allowed.
 
 picows answers the handshake and parses and unmasks frames. Done here: path, origin and number of
-connections; messages from fragments, within the size bound; compression, if it is switched on
-(``starlings.ws.deflate``); control frames. Everything sent after the handshake goes through the
-connection's ``Outbox``, pongs too: a peer that pings and never reads would otherwise fill a buffer
-that nobody bounds.
+connections, what is agreed on about compression; the rest of RFC 6455 is in ``frame_reader``.
+Everything sent after the handshake goes through the connection's ``Outbox``, pongs too: a peer that
+pings and never reads would otherwise fill a buffer that nobody bounds.
 """
 
 from __future__ import annotations
@@ -33,20 +32,15 @@ from typing import Any, Protocol
 
 from picows import (
     WSAutoPingStrategy,
-    WSCloseCode,
-    WSFrame,
-    WSListener,
-    WSMsgType,
-    WSProtocolError,
-    WSTransport,
     WSUpgradeRequest,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
 )
 from picows import picows as _picows
 
-from starlings.ws.deflate import Agreement, InflateError, SharedDeflate, inflate, negotiate
-from starlings.ws.gatherer import FIRST, GATHERED, Gatherer, can_gather
+from starlings.ws.deflate import Agreement, SharedDeflate, negotiate
+from starlings.ws.frame_reader import FrameReader
+from starlings.ws.gatherer import FIRST, Gatherer, can_gather
 from starlings.ws.outbox import (
     CLOSE,
     PONG,
@@ -65,13 +59,12 @@ __all__ = [
     "Connection",
     "ConnectionStatistics",
     "Listener",
+    "ServerProtocol",
     "WebSocketOptions",
     "WebSocketServer",
 ]
 
 logger = logging.getLogger("starlings.ws")
-
-_BINARY = WSMsgType.BINARY
 
 # Reasons given to Listener.on_close, besides outbox.SLOW_READER, outbox.WRITE_FAILED and those
 # given to close().
@@ -94,9 +87,6 @@ _KEPT_HEADERS = frozenset(
     }
 )
 _OFFERS = b"sec-websocket-extensions"
-
-# Of a client's frame of 126 to 65,535 bytes, mask included. (RFC 6455 section 5.2)
-_FRAME_HEAD_BYTES = 8
 
 # struct linger {1, 0}: closing sends RST and frees the kernel's send buffer at once.
 _LINGER_RESET = struct.pack("ii", 1, 0)
@@ -179,7 +169,7 @@ class Connection:
     __slots__ = ("_outbox", "_protocol", "remote_address", "send_framed")
 
     def __init__(
-        self, protocol: _ServerProtocol, outbox: Outbox, remote_address: tuple[str, int] | None
+        self, protocol: ServerProtocol, outbox: Outbox, remote_address: tuple[str, int] | None
     ) -> None:
         self.remote_address = remote_address
         """Host and port of the TCP peer (a proxy, if there is one); None for a unix socket."""
@@ -248,7 +238,7 @@ class WebSocketServer:
     ) -> None:
         self.listener_factory = listener_factory
         self.options = options or WebSocketOptions()
-        self.open_connections: set[_ServerProtocol] = set()
+        self.open_connections: set[ServerProtocol] = set()
         from_bytes = self.options.compress_from_bytes
         self.deflate = None if from_bytes is None else SharedDeflate(from_bytes)
         self.kept_headers = _KEPT_HEADERS if self.deflate is None else _KEPT_HEADERS | {_OFFERS}
@@ -271,9 +261,9 @@ class WebSocketServer:
             self._flusher = Flusher(asyncio.get_running_loop(), self.options.outbox)
         return self._flusher
 
-    def __call__(self, config: Any, server_state: Any, app_state: Any) -> _ServerProtocol:
+    def __call__(self, config: Any, server_state: Any, app_state: Any) -> ServerProtocol:
         """Make the protocol of one upgrade (called by uvicorn, which names the arguments)."""
-        return _ServerProtocol(self, server_state.connections)
+        return ServerProtocol(self, server_state.connections)
 
 
 class _PeerLogger(logging.LoggerAdapter[logging.Logger]):
@@ -297,7 +287,7 @@ class _PeerLogger(logging.LoggerAdapter[logging.Logger]):
         self.logger.error(msg, *args, exc_info=exc_info, **kwargs)
 
 
-class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  # not in its stub
+class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  # not in its stub
     """The server's end of one WebSocket, from the upgrade's head to ``connection_lost``."""
 
     __slots__ = (
@@ -535,7 +525,7 @@ class _ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  
             self.agreement = negotiate(",".join(offers))
             if self.agreement is not None:
                 headers["Sec-WebSocket-Extensions"] = self.agreement.answer
-        reader = _FrameReader(self, server.listener_factory(), server.gatherer)
+        reader = FrameReader(self, server.listener_factory(), server.gatherer)
         return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(headers), reader)
 
 
@@ -544,7 +534,7 @@ class _PicowsTransport:
 
     __slots__ = ("_protocol", "_transport", "get_extra_info", "write")
 
-    def __init__(self, protocol: _ServerProtocol, transport: asyncio.Transport) -> None:
+    def __init__(self, protocol: ServerProtocol, transport: asyncio.Transport) -> None:
         self.write = protocol.write_from_picows
         self.get_extra_info = transport.get_extra_info
         self._protocol = protocol
@@ -564,119 +554,10 @@ class _PicowsTransport:
 class _Discard(asyncio.Protocol):
     """Reads and forgets, after a breach of protocol."""
 
-    def __init__(self, protocol: _ServerProtocol) -> None:
+    def __init__(self, protocol: ServerProtocol) -> None:
         self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
         self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
         self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
-
-
-class _FrameReader(WSListener):
-    """Makes messages of frames and answers control frames. (RFC 6455 sections 5.4 and 5.5)"""
-
-    __slots__ = (
-        "_fragments",
-        "_fragments_bytes",
-        "_gatherer",
-        "_is_compressed",
-        "_is_text",
-        "_protocol",
-        "listener",
-        "on_message",
-    )
-
-    def __init__(self, protocol: _ServerProtocol, listener: Listener, gatherer: Gatherer) -> None:
-        self.listener = listener
-        self.on_message = listener.on_message
-        self._protocol = protocol
-        self._gatherer = gatherer
-        # None between messages; of a text message only the length is kept.
-        self._fragments: list[bytes] | None = None
-        self._fragments_bytes = 0
-        self._is_compressed = False
-        self._is_text = False
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self.listener.on_open(self._protocol.make_connection())
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        protocol = self._protocol
-        kind = frame.msg_type
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            self._take_compressed(frame, kind)
-        elif kind is _BINARY and frame.fin and self._fragments is None and not protocol.is_closing:
-            # First, because nearly all frames are whole messages.
-            data = frame.get_payload_as_bytes()
-            protocol.messages_received += 1
-            if self.on_message(data):
-                protocol.acknowledgements_until_noted -= 1
-                if protocol.acknowledgements_until_noted <= 0:
-                    protocol.acknowledgements_until_noted = GATHERED
-                    self._gatherer.note_acknowledgement(protocol, len(data) + _FRAME_HEAD_BYTES)
-            else:
-                self._gatherer.release(protocol)
-                protocol.acknowledgements_until_noted = FIRST
-        elif kind == WSMsgType.CLOSE:
-            code = int(frame.get_close_code())  # type: ignore[call-overload]
-            protocol.answer_close(code or 1005)
-        elif protocol.is_closing:
-            return
-        elif kind == WSMsgType.PING:
-            protocol.send_pong(frame.get_payload_as_bytes())
-        elif kind == WSMsgType.PONG:
-            return
-        else:
-            self._take_fragment(frame, kind)
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self.listener.on_close(*self._protocol.ended())
-
-    def pause_writing(self) -> None:
-        """Not used: ``_ServerProtocol`` takes this call itself."""
-
-    def resume_writing(self) -> None:
-        """Not used: ``_ServerProtocol`` takes this call itself."""
-
-    def _take_compressed(self, frame: WSFrame, kind: WSMsgType) -> None:
-        """Take the first frame of a compressed message, or what has no meaning. (RFC 7692 6)"""
-        is_first = kind in (WSMsgType.BINARY, WSMsgType.TEXT)
-        if self._protocol.agreement is None or not is_first or frame.rsv2 or frame.rsv3:
-            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "reserved bits without an extension")
-        if not self._protocol.is_closing:
-            self._take_fragment(frame, kind)
-
-    def _take_fragment(self, frame: WSFrame, kind: WSMsgType) -> None:
-        if kind == WSMsgType.CONTINUATION:
-            if self._fragments is None:
-                raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "continuation of nothing")
-        elif self._fragments is not None:
-            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "message within a message")
-        else:
-            self._fragments, self._fragments_bytes = [], 0
-            self._is_compressed = bool(frame.rsv1)
-            self._is_text = kind == WSMsgType.TEXT
-        self._fragments_bytes += frame.payload_size
-        if self._fragments_bytes > self._protocol.max_message_bytes:
-            raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, "message too big")
-        if not self._is_text:
-            self._fragments.append(frame.get_payload_as_bytes())
-        if frame.fin:
-            self._finish_message(self._fragments)
-
-    def _finish_message(self, fragments: list[bytes]) -> None:
-        self._fragments = None
-        self._protocol.messages_received += 1
-        if self._is_text:
-            self.listener.on_text()
-        else:
-            data = b"".join(fragments)
-            self.listener.on_message(self._inflate(data) if self._is_compressed else data)
-        self._gatherer.release(self._protocol)
-
-    def _inflate(self, payload: bytes) -> bytes:
-        try:
-            return inflate(payload, self._protocol.max_message_bytes)
-        except InflateError as error:
-            raise WSProtocolError(WSCloseCode(error.close_code), str(error)) from error
 
 
 def _picows_head(head: bytes, kept_headers: frozenset[bytes]) -> bytes:
