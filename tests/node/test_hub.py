@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 from unittest.mock import patch
 
@@ -313,7 +313,13 @@ def test_a_broadcast_that_fails_is_a_gap_that_is_repaired() -> None:
 def test_a_large_fan_out_waits_for_a_batch_that_is_on_its_way_once() -> None:
     sent: list[list[bytes]] = []
     more = [False]
-    hub = Hub(Frames(), lambda _, frames: sent.append(list(frames)), lambda: more[0])
+    later: list[Callable[[], None]] = []
+    hub = Hub(
+        Frames(),
+        lambda _, frames: sent.append(list(frames)),
+        lambda: more[0],
+        lambda _, call: later.append(call),
+    )
     a_crowd(hub, 100)
     more[0] = True
     hub.publish(a_batch(2))
@@ -325,9 +331,29 @@ def test_a_large_fan_out_waits_for_a_batch_that_is_on_its_way_once() -> None:
     assert sent[1:] == [[b"ITEM_UPDATED 4"]]
 
 
+def test_a_large_fan_out_does_not_wait_for_a_disk_that_stands_still() -> None:
+    sent: list[list[bytes]] = []
+    later: list[Callable[[], None]] = []
+    hub = Hub(
+        Frames(),
+        lambda _, frames: sent.append(list(frames)),
+        lambda: True,
+        lambda seconds, call: later.append(call) if seconds <= 0.02 else None,
+    )
+    a_crowd(hub, 100)
+    hub.publish(a_batch(2))
+    assert (sent, len(later)) == ([], 1)
+    later.pop()()
+    assert sent == [[b"ITEM_UPDATED 2"]]
+    hub.publish(a_batch(3))
+    hub.publish(Batch([], []))
+    later.pop()()
+    assert sent == [[b"ITEM_UPDATED 2"], [b"ITEM_UPDATED 3"]]
+
+
 def test_a_small_fan_out_waits_for_nothing() -> None:
     sent: list[list[bytes]] = []
-    hub = Hub(Frames(), lambda _, frames: sent.append(list(frames)), lambda: True)
+    hub = Hub(Frames(), lambda _, frames: sent.append(list(frames)), lambda: True, lambda *_: None)
     a_crowd(hub, 20)
     hub.publish(a_batch(2))
     assert sent == [[b"ITEM_UPDATED 2"]]

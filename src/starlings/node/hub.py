@@ -13,7 +13,8 @@ grant, an item that the receiver itself removed) or that is not the next event p
 whom it concerns, *out of step*, and is heard by each for itself, as by any other listener.
 
 While further batches are on their way from the store, a fan-out to ``MANY_LISTENERS`` waits for the
-next one: what that holds for the same object goes out with it, in the same writes.
+next one: what that holds for the same object goes out with it, in the same writes. It waits for
+``MOST_WAIT_SECONDS`` at most: the disk may stand still meanwhile.
 
 Listeners are called on the event loop, in the step after the results of the batch were handed out,
 so a caller has the reply to its own change before the event. They must not block: what can't be
@@ -33,6 +34,7 @@ from starlings.storage.store import Batch
 __all__ = [
     "FEW_LISTENERS",
     "MANY_LISTENERS",
+    "MOST_WAIT_SECONDS",
     "Broadcast",
     "Delivery",
     "Follower",
@@ -49,6 +51,9 @@ FEW_LISTENERS = 16
 
 MANY_LISTENERS = 64
 """In step: a fan-out to them takes longer than a commit."""
+
+MOST_WAIT_SECONDS = 0.02
+"""For a batch that is on its way; most take a tenth of it."""
 
 _UNHEARD = frozenset({EventType.OBJECT_CREATED, EventType.OBJECT_EXPIRY_SET})
 """Hidden events that listeners do nothing about."""
@@ -229,6 +234,7 @@ class Hub:
         encoder: Makes the frames.
         broadcast: Sends them to those in step.
         has_more: Whether ``publish`` is sure to be called once more; ``Store.has_untold``.
+        call_later: The event loop's; nothing is put off without it.
     """
 
     def __init__(
@@ -236,12 +242,16 @@ class Hub:
         encoder: Encoder,
         broadcast: Broadcast = send_to_each,
         has_more: Callable[[], bool] = lambda: False,
+        call_later: Callable[[float, Callable[[], None]], object] | None = None,
     ) -> None:
         self._encoder = encoder
         self._broadcast = broadcast
         self._has_more = has_more
+        self._call_later = call_later
         self._put_off: dict[_Watched, list[Delivery]] = {}
         """Until the next batch."""
+        self._is_timed = False
+        """Whether ``_tell_put_off`` is to be called."""
         self._watched: dict[int, _Watched] = {}
         self._listeners = self._events = self._deliveries = 0
 
@@ -268,7 +278,7 @@ class Hub:
         """Hand the events of a batch to whoever listens: per object in order, all of one object
         together."""
         heard, self._put_off = self._put_off, {}
-        were_put_off = list(heard)
+        were_put_off = set(heard)
         for target, event in batch.events:
             watched = self._watched.get(event.oid)
             if watched is not None:
@@ -276,14 +286,22 @@ class Hub:
                 heard.setdefault(watched, []).append(delivery)
         for watched, deliveries in heard.items():
             is_large = len(watched.in_step) >= MANY_LISTENERS and watched not in were_put_off
-            if is_large and self._has_more():
+            if is_large and self._has_more() and self._call_later is not None:
                 self._put_off[watched] = deliveries
+                if not self._is_timed:
+                    self._is_timed = True
+                    self._call_later(MOST_WAIT_SECONDS, self._tell_put_off)
                 continue
             self._events += len(deliveries)
             self._deliveries += len(deliveries) * len(watched)
             if watched.in_step:
                 self._tell_in_step(watched, deliveries)
             self._tell_each(watched, deliveries)
+
+    def _tell_put_off(self) -> None:
+        self._is_timed = False
+        if self._put_off:
+            self.publish(Batch((), ()))
 
     def _tell_in_step(self, watched: _Watched, deliveries: list[Delivery]) -> None:
         frames: list[bytes] = []

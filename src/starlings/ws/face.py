@@ -79,7 +79,12 @@ class SyncFace:
         self.now = node.sources.now
         self.monotonic = node.sources.monotonic
         self.encoder = EventEncoder(base, node.sources.random_bits(64))
-        self.hub = Hub(self.encoder, self._broadcast, lambda: node.store.has_untold)
+        self.hub = Hub(
+            self.encoder,
+            self._broadcast,
+            lambda: node.store.has_untold,
+            lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call),
+        )
         self.queries = Queries(node, self.hub, QueryFrames(self.encoder), self.spawn, query_bounds)
         self.handler = RequestHandler(node, base)
         self.repeats = Repeats(node.sources.monotonic)
