@@ -13,6 +13,7 @@ from starlings.ws.gatherer import (
     FIRST,
     GATHERED,
     LONGEST_SECONDS,
+    MOST_BYTES,
     Gatherer,
     can_gather,
 )
@@ -73,6 +74,17 @@ def test_who_acknowledges_to_a_busy_server_is_marked() -> None:
     server.run(1)
     assert {peer.mark for peer in server.peers} <= {1, GATHERED * 170}
     assert server.marked > 0
+
+
+def test_a_mark_is_bounded_however_large_an_acknowledgement_is() -> None:
+    """It would make the kernel keep more room for a hostile client."""
+    server = Server()
+    server.join(10)
+    server.run(1)
+    for peer in server.peers:
+        server.gatherer.release(peer)
+        server.gatherer.note_acknowledgement(peer, 128 * 1024)
+    assert {peer.mark for peer in server.peers} == {MOST_BYTES}
 
 
 def test_a_server_with_little_to_do_marks_nobody_and_has_no_timer() -> None:
@@ -195,6 +207,19 @@ async def test_a_small_request_of_a_marked_connection_is_read_at_the_next_look()
             await asyncio.wait_for(listener.messages.get(), 0.02)
         site.ws.gatherer._look()
         assert await listener.messages.get() == b"get"
+        writer.close()
+
+
+async def test_a_request_in_fragments_ends_the_marks_like_any_other() -> None:
+    async with serving() as site:
+        _, writer, listener = await site.upgrade()
+        await be_marked(site, writer, listener)
+        writer.write(client_frame(b"request" * 200, 0x02) + client_frame(b"request" * 200, 0x80))
+        assert (await listener.messages.get()).startswith(b"request")
+        for _ in range(FIRST - 1):
+            writer.write(ACKNOWLEDGEMENT)
+            await listener.messages.get()
+        assert len(site.ws.gatherer) == 0
         writer.close()
 
 

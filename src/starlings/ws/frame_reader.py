@@ -73,8 +73,7 @@ class FrameReader(WSListener):
                     protocol.acknowledgements_until_noted = GATHERED
                     self._gatherer.note_acknowledgement(protocol, len(data) + _FRAME_HEAD_BYTES)
             else:
-                self._gatherer.release(protocol)
-                protocol.acknowledgements_until_noted = FIRST
+                self._note_other()
         elif kind == WSMsgType.CLOSE:
             code = int(frame.get_close_code())  # type: ignore[call-overload]
             protocol.answer_close(code or 1005)
@@ -130,7 +129,12 @@ class FrameReader(WSListener):
         else:
             data = b"".join(fragments)
             self.listener.on_message(self._inflate(data) if self._is_compressed else data)
+        self._note_other()
+
+    def _note_other(self) -> None:
+        """The peer has said something else than acknowledgements."""
         self._gatherer.release(self._protocol)
+        self._protocol.acknowledgements_until_noted = FIRST
 
     def _inflate(self, payload: bytes) -> bytes:
         try:

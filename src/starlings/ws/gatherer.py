@@ -29,8 +29,11 @@ from starlings.ws.outbox import Flusher, Scheduler
 
 __all__ = [
     "BUSY_WRITES_PER_SECOND",
+    "FIRST",
     "GATHERED",
     "LONGEST_SECONDS",
+    "MOST_BYTES",
+    "SHORTEST_SECONDS",
     "Gatherer",
     "Peer",
     "can_gather",
@@ -40,9 +43,12 @@ GATHERED = 12
 """Acknowledgements to a read."""
 FIRST = 3
 """Acknowledgements without another word after which a connection is noted."""
+MOST_BYTES = 4096
+"""Of a mark, whatever a client makes of an acknowledgement: the kernel makes room for a mark."""
 BUSY_WRITES_PER_SECOND = 10_000
 """Of all connections: to read as many acknowledgements takes a twentieth of a processor."""
 SHORTEST_SECONDS = 0.025
+"""Between two looks."""
 LONGEST_SECONDS = 0.25
 """Between two looks."""
 
@@ -102,7 +108,7 @@ class Gatherer:
             self._loop.call_later(SHORTEST_SECONDS, self._look)
         if self._is_gathering:
             if peer not in self._was_read:
-                peer.set_mark(GATHERED * size_bytes)
+                peer.set_mark(min(GATHERED * size_bytes, MOST_BYTES))
             self._was_read[peer] = True
 
     def release(self, peer: Peer) -> None:
