@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -77,6 +78,17 @@ async def test_what_was_read_anew_is_trusted_on_later_connections_too() -> None:
             "subscription_established",
         ]
         assert is_gone(await peer.subscribe((other_sid, "map", -1)))
+
+
+async def test_what_is_remembered_of_a_client_is_bounded() -> None:
+    async with a_world() as world:
+        sids = [(await world.create(Kind.MAP))[0] for _ in range(3)]
+        peer, _ = await come_back(world, a_token_from_before(world))
+        with patch("starlings.ws.catchup.MOST_KNOWN", 2):
+            for sid in sids:
+                await read(peer, Kind.MAP, sid)
+        told = [is_gone(await peer.subscribe((sid, "map", -1))) for sid in sids]
+        assert told == [False, False, True]
 
 
 async def test_what_the_client_creates_is_of_this_history() -> None:

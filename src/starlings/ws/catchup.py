@@ -42,7 +42,7 @@ from starlings.wire.subscriptions import (
 from starlings.ws.queries import LIVE_QUERY, SessionQueries
 from starlings.ws.render import EventEncoder, encode_event_payload
 
-__all__ = ["CatchUp", "Peer"]
+__all__ = ["MOST_KNOWN", "CatchUp", "Peer"]
 
 logger = logging.getLogger("starlings.ws")
 
@@ -51,6 +51,9 @@ PAGE_BYTES = 256 * 1024
 CONFIRM_ENTRIES = 50
 MOST_WAITING = 32
 """Requests to subscribe or cancel that may wait for their turn; clients send one after another."""
+MOST_KNOWN = 10_000
+"""Objects that a client from another history has read anew, as far as they are remembered. Of more
+it is told that they are gone, however often it reads them."""
 REPAIR_PAUSE_SECONDS = 0.5
 """Before a repair that failed for passing trouble is tried again."""
 _KINDS = {kind.word: kind for kind in Kind}
@@ -139,8 +142,9 @@ class CatchUp:
 
     def note_opened(self, answer: Answer) -> None:
         """The client has read an object: from now on what it knows of it is of this history."""
-        if self.known_sids is not None and answer.status < 300 and answer.body:
-            self.known_sids.add(_decode_sid(answer.body).sid)
+        known = self.known_sids
+        if known is not None and answer.status < 300 and answer.body and len(known) < MOST_KNOWN:
+            known.add(_decode_sid(answer.body).sid)
 
     @property
     def is_full(self) -> bool:
