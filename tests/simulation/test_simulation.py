@@ -87,13 +87,14 @@ def test_the_worlds_are_worth_living_in(tmp_path: Path) -> None:
 
 
 def test_live_queries_and_presence_are_worth_it_too(tmp_path: Path) -> None:
-    runs = [live_through("memory", seed, tmp_path, PARTS[-1]) for seed in range(100, 110)]
-    assert sum(run.queries for run in runs) > 50
-    assert sum(run.query_events for run in runs) > 200
-    assert sum(run.query_results for run in runs) > 40
-    assert sum(run.revoked_queries for run in runs) > 0
-    assert sum(run.presence_events for run in runs) > 300
-    assert sum(run.performed for run in runs) > 15
+    # Forty: in most worlds nobody loses a right that a live query of theirs needs.
+    runs = [live_through("memory", seed, tmp_path, PARTS[-1]) for seed in range(100, 140)]
+    assert sum(run.queries for run in runs) > 200
+    assert sum(run.query_events for run in runs) > 800
+    assert sum(run.query_results for run in runs) > 160
+    assert sum(run.revoked_queries for run in runs) > 4
+    assert sum(run.presence_events for run in runs) > 1_200
+    assert sum(run.performed for run in runs) > 60
 
 
 def test_a_seed_is_the_same_world_every_time(tmp_path: Path) -> None:
