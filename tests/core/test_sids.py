@@ -74,3 +74,11 @@ def test_what_is_no_sid(text: str) -> None:
 @given(st.text(max_size=40))
 def test_any_text_is_a_sid_or_not(text: str) -> None:
     assert sids.is_sid(text) == (re.fullmatch(r"[A-Z]{2}[a-f0-9]{32}", text) is not None)
+
+
+def test_names_are_not_kept_however_many_are_looked_for() -> None:
+    """What callers make up may be long; only answers about texts of a SID's length are kept."""
+    before = sids._find_oid.cache_info().currsize
+    for length in (1, 33, 35, 30_000):
+        assert sids.find_oid("x" * length) is None
+    assert sids._find_oid.cache_info().currsize == before

@@ -48,6 +48,7 @@ BUCKETS: Final = 4096
 EPOCH_MS: Final = 1_767_225_600_000  # 2026-01-01T00:00:00Z; 41 bits of milliseconds last until 2095
 
 _SID = re.compile(r"[A-Z]{2}[a-f0-9]{32}")
+_SID_CHARACTERS = 34
 
 
 def is_sid(text: str) -> bool:
@@ -55,7 +56,7 @@ def is_sid(text: str) -> bool:
 
     [rest-api 1.6]
     """
-    return len(text) == 34 and _SID.fullmatch(text) is not None
+    return len(text) == _SID_CHARACTERS and _SID.fullmatch(text) is not None
 
 
 def bucket_of_name(service_oid: int, kind: int, name: str) -> int:
@@ -89,9 +90,13 @@ def oid_of(sid: str) -> int:
     return int(sid[2:18], 16)
 
 
-@lru_cache(maxsize=65_536)
 def find_oid(name: str) -> int | None:
-    """The object id in a SID; None if ``name`` is no SID, but a unique name. A busy object is named
-    over and over, so the answers are kept.
-    """
+    """The object id in a SID; None if ``name`` is no SID, but a unique name."""
+    # Not before the length is known: what a caller makes up may be long.
+    return _find_oid(name) if len(name) == _SID_CHARACTERS else None
+
+
+@lru_cache(maxsize=65_536)
+def _find_oid(name: str) -> int | None:
+    """A busy object is named over and over, so the answers are kept."""
     return oid_of(name) if is_sid(name) else None
