@@ -70,7 +70,19 @@ async def test_the_events_of_a_removed_object_are_told_by_its_sid(api: Api) -> N
     ]
     assert events[1]["key"] == 0
     assert (await api.get("/Lists/l/Events")).code == 54300
+    guessed = made["sid"][:-1] + ("0" if made["sid"][-1] != "0" else "1")
+    assert (await api.get(f"/Lists/{guessed}/Events")).code == 54150
+    for plural, prefix, code in (("Maps", "MP", 54200), ("Documents", "ET", 54100)):
+        assert (await api.get(f"/{plural}/{prefix}{made['sid'][2:]}/Events")).code == code
     assert (await api.get(f"/Lists/ES{'0' * 32}/Events")).code == 54150
+
+
+async def test_the_events_of_an_expired_object_are_told_before_it_is_removed(api: Api) -> None:
+    made = await api.make("/Documents", Ttl=1)
+    api.clock.advance(1)
+    assert (await api.get(f"/Documents/{made['sid']}")).status == 404
+    [created] = await events_of(api, f"/Documents/{made['sid']}")
+    assert created["type"] == "document_created"
 
 
 async def test_what_is_or_was_of_another_service_is_not_told(api: Api) -> None:

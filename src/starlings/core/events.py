@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from starlings.core.objects import ItemKey, Service, SyncObject
 
-__all__ = ["VISIBLE", "Committed", "Event", "EventType", "ServiceChanged"]
+__all__ = ["VISIBLE", "Committed", "Event", "EventType", "ServiceChanged", "owner_key"]
 
 
 class EventType(IntEnum):
@@ -49,8 +49,8 @@ class Event(NamedTuple):
     type: EventType
     at: int
     key: ItemKey | None
-    """Items: the index or key. Permissions: the identity. Of a removed object the oid of its
-    service, since the log is all that is left of it."""
+    """Items: the index or key. Permissions: the identity. Of a removed object ``owner_key``, since
+    the log is all that is left of it."""
     data: bytes | None
     """Data after the change; of a removed item those before. Permissions: the flags as JSON."""
     expires_at: int | None
@@ -63,6 +63,11 @@ class Event(NamedTuple):
     def shown_key(self) -> ItemKey | None:
         """The key as callers know it: of an item or permission."""
         return None if self.type is EventType.OBJECT_REMOVED else self.key
+
+
+def owner_key(service_oid: int, sid: str) -> str:
+    """The key of the last event of an object: whose it was, and the whole of its SID."""
+    return f"{service_oid}/{sid}"
 
 
 class Committed(NamedTuple):

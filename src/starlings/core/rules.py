@@ -6,7 +6,7 @@ import re
 
 from starlings.core.access import Right, check_access
 from starlings.core.errors import Reason, Refusal
-from starlings.core.events import Event, EventType
+from starlings.core.events import Event, EventType, owner_key
 from starlings.core.limits import Limits
 from starlings.core.objects import Actor, Item, ItemKey, ObjectRef, Service, SyncObject
 from starlings.core.sids import find_oid, is_sid
@@ -191,7 +191,7 @@ def remove_object(
         target.event_id,
         EventType.OBJECT_REMOVED,
         now,
-        target.service_oid,
+        owner_key(target.service_oid, target.sid),
         target.data,
         None,
         actor.identity,

@@ -18,7 +18,7 @@ from starlings.core import commands as c
 from starlings.core import sids
 from starlings.core.access import Right, denial, find_deciding, is_permitted
 from starlings.core.errors import Fault, Reason, Refusal
-from starlings.core.events import Event, EventType
+from starlings.core.events import Event, EventType, owner_key
 from starlings.core.limits import Limits
 from starlings.core.objects import (
     SYSTEM,
@@ -311,8 +311,12 @@ class Node:
             if not sids.is_sid(ref.name) or not ref.name.startswith(ref.kind.sid_prefix):
                 raise
             oid = sids.oid_of(ref.name)
+            owner = owner_key(ref.service_oid, ref.name)
+            expired = await self.store.find_object(oid)
+            if expired is not None and owner_key(expired.service_oid, expired.sid) == owner:
+                return oid
             for newest in await self.store.read_log(oid, _AFTER_ALL, 1, is_descending=True):
-                if newest.type is EventType.OBJECT_REMOVED and newest.key == ref.service_oid:
+                if newest.type is EventType.OBJECT_REMOVED and newest.key == owner:
                     return oid
             raise
 
