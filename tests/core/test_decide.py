@@ -289,7 +289,34 @@ def test_a_bad_setting_of_a_service_is_refused(settings: c.ServiceSettings, reas
 
 @pytest.mark.parametrize(
     "url",
-    ["http://a", "HTTPS://a.example:8443/x?y=z#f", "http://[::1]:80/", "https://u:p@h/", None],
+    [
+        "http://",
+        "http://:80/",
+        "http://[::1/",
+        "http://a:x/",
+        "http://a:0/",
+        "http://a:99999/",
+        "http://a\\b/",
+        "http://a%7F/",
+        "http://u@/",
+    ],
+)
+def test_a_webhook_url_that_leads_nowhere_is_refused(url: str) -> None:
+    command = c.UpdateService(1, c.ServiceSettings(webhook_url=url), ADMIN)
+    assert reason_of(shelf_with(), command) is Reason.BAD_WEBHOOK_URL
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a",
+        "HTTPS://a.example:8443/x?y=z#f",
+        "http://[::1]:80/",
+        "https://u:p%40@h/%7F",
+        "http://größe.example/",
+        "http://a:/",
+        None,
+    ],
 )
 def test_a_good_webhook_url_is_kept(url: str | None) -> None:
     command = c.UpdateService(1, c.ServiceSettings(webhook_url=url), ADMIN)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from starlings.core.commands import (
     CreateService,
@@ -23,6 +25,9 @@ __all__ = ["DEFAULT_NAME", "create_service", "remove_service", "update_service"]
 
 DEFAULT_NAME = "default"
 """The unique name, and alias, of the account's default service. [rest-api 1.6]"""
+
+_NO_HOST = re.compile(r'[\x7f\\%<>"{}|^`]')
+"""What a host's name can't have, written as it may be."""
 
 
 def create_service(state: State, command: CreateService, now: int, limits: Limits) -> Decision:
@@ -116,14 +121,19 @@ def _with_settings(service: Service, settings: ServiceSettings, limits: Limits) 
 
 
 def _is_absolute_http(url: str) -> bool:
-    """True for an http or https URL with a host and without white space or control characters."""
-    scheme, separator, rest = url.partition("://")
-    host = rest.split("/", 1)[0].split("?", 1)[0].split("#", 1)[0].rpartition("@")[2]
+    """True for an http or https URL with a host and, if any, a port that there can be."""
+    if any(character.isspace() or ord(character) < 33 for character in url):
+        return False
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return False
     return (
-        separator != ""
-        and scheme.lower() in ("http", "https")
-        and host.partition(":")[0] != ""
-        and not any(character.isspace() or ord(character) < 33 for character in url)
+        parts.scheme in ("http", "https")
+        and host is not None
+        and _NO_HOST.search(host) is None
+        and port != 0
     )
 
 
