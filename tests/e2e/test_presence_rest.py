@@ -55,6 +55,8 @@ def test_what_is_not_given_stays_as_it_is(raw: httpx.Client) -> None:
         ({"Colour": "red"}, 400, 54010),
         ({"Enabled": "maybe"}, 400, 20001),
         ({"Enabled": ""}, 400, 20001),
+        ({"MapUniqueName": "who"}, 400, 20001),
+        ({"OnDisconnectMapUniqueName": "acts", "OnDisconnectEnabled": "false"}, 400, 20001),
         ({"Enabled": "true", "MapUniqueName": ""}, 400, 54302),
         ({"Enabled": "true", "MapUniqueName": "x" * 321}, 400, 54302),
         ({"Enabled": "true", "MapUniqueName": "MP" + "0" * 32}, 400, 54302),

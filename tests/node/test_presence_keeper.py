@@ -374,6 +374,18 @@ async def test_a_map_with_content_is_not_taken(server: Server) -> None:
     assert server.keeper.settings_of(service).places == []
 
 
+async def test_a_map_that_expires_is_not_taken(server: Server) -> None:
+    service = await server.create_service()
+    await server.node.create_object(service, Kind.MAP, "m", None, 60, SYSTEM_ACTOR, None)
+    assert await refusal_of(server.keeper.configure(service, "m", None)) is Reason.NAME_TAKEN
+    server.clock.pass_seconds(60)
+    settings = await server.keeper.configure(service, "m", None)
+    assert settings.presence is not None
+    server.connect(service, "alice")
+    await server.work()
+    assert list(await server.items(service, "m")) == ["alice"]
+
+
 async def test_bad_names_are_refused(server: Server, service: Service) -> None:
     configure = server.keeper.configure
     assert await refusal_of(configure(service, "", None)) is Reason.BAD_NAME

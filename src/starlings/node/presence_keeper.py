@@ -317,18 +317,19 @@ class PresenceKeeper:
     async def _take_place(
         self, service: Service, before: Place | None, name: str | None
     ) -> Place | None:
-        """The Map of this name: the one that serves already, else a new one. One that is empty and
-        not a client's is taken over: a crash may have left it.
+        """The Map of this name: the one that serves already, else a new one. One that is empty, for
+        ever and not a client's is taken over: a crash may have left it.
         """
-        if name is None or (before is not None and before.unique_name == name):
-            return None if name is None else before
+        if name is None:
+            return None
         found = await self._find(service, Kind.MAP, name)
-        if found is None:
+        if found is None or not found.is_live(self._node.sources.now()):
             outcome = await self._node.create_own_object(service, Kind.MAP, name, None)
             found = outcome.object
-        elif (
+        elif before != Place(name, found.sid) and (
             found.item_count
             or found.created_by != SYSTEM
+            or found.expires_at is not None
             or any(place.sid == found.sid for place in self.settings_of(service).places)
         ):
             raise Refusal(Reason.NAME_TAKEN)

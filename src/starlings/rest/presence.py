@@ -64,12 +64,14 @@ def _wanted_name(
     """The Map's name after this request; None: off. What isn't given stays as it is.
 
     Raises:
-        Refusal: BAD_PARAMETER, BAD_NAME.
+        Refusal: BAD_PARAMETER (also for the name of what is off and stays so), BAD_NAME.
     """
     flag = get_flag(form, flag_field)
     name = get_text(form, name_field, Reason.BAD_NAME)
     is_on = flag if flag is not None else before is not None
     if not is_on:
+        if name is not None:
+            raise Refusal(Reason.BAD_PARAMETER, f"Invalid {name_field}: needs {flag_field}=true")
         return None
     return name if name is not None else default if before is None else before.unique_name
 
