@@ -43,6 +43,16 @@ def refused(text: bytes | str, limit: int = _LIMIT, depth: int = 64) -> Refusal:
     return refusal.value
 
 
+@pytest.mark.parametrize("escape", [rb"\ud83c", rb"x\udf89", rb"\ud83c\ud83c\udf89"])
+def test_half_a_character_is_refused_by_its_name(escape: bytes) -> None:
+    refusal = refused(b'{"text":"' + escape + b'"}')
+    assert refusal.reason is Reason.BAD_DATA
+    assert "half of a pair" in refusal.message
+    # Not where something else is wrong with it.
+    assert "half of a pair" not in refused(b'{"text":"' + escape).message
+    assert "half of a pair" not in refused(b'["' + escape + b'"]').message
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -56,12 +56,24 @@ def normalise_data(
         _decode_all(raw)
         data = _format(raw, indent=-1)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise _bad(field, str(error).splitlines()[0][:120] or "malformed") from error
+        detail = str(error).splitlines()[0][:120] or "malformed"
+        if "range" not in detail and _is_json_object(raw):
+            # msgspec calls it truncated, or names no reason that a caller understands.
+            detail = "a \\u escape is half of a pair, as of an emoji that was cut in two"
+        raise _bad(field, detail) from error
     if b"\\u" in data:
         data = _ESCAPE.sub(_unescape, data)
     if len(data) > limit:
         raise _too_large(field, len(data), limit)
     return data
+
+
+def _is_json_object(raw: bytes) -> bool:
+    """Whether JSON's grammar allows it, which allows half a character. [RFC 8259 section 8.2]"""
+    try:
+        return isinstance(json.loads(raw.decode(), parse_int=len, parse_constant=int), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_too_deep(raw: bytes, depth: int) -> bool:
