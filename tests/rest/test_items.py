@@ -198,6 +198,12 @@ async def test_bad_keys_are_refused(full: Api, key: str | None) -> None:
     assert (await full.get(f"/Maps/c/Items/{'x' * 321}")).code == 54209
 
 
+async def test_a_walk_cannot_start_at_what_is_longer_than_any_key(full: Api) -> None:
+    assert (await full.get("/Maps/c/Items", From="k" * 320)).status == 200
+    refusal = await full.get("/Maps/c/Items", From="k" * 321)
+    assert (refusal.status, refusal.code) == (400, 54209)
+
+
 async def test_a_key_of_320_characters_is_kept(full: Api) -> None:
     key = "é" * 320
     item = await full.make("/Maps/c/Items", Key=key, Data="{}")

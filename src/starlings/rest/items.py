@@ -6,6 +6,8 @@ is the SDK's business.
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlings.core import commands as c
 from starlings.core.errors import Reason, Refusal
 from starlings.core.limits import Limits
@@ -13,7 +15,13 @@ from starlings.core.maps import check_key
 from starlings.core.objects import Item, ItemKey, Kind, Service, SyncObject
 from starlings.node.pages import Page
 from starlings.rest.forms import Form
-from starlings.rest.paging import Position, list_page, parse_from_index, parse_page_request
+from starlings.rest.paging import (
+    Position,
+    list_page,
+    parse_from_index,
+    parse_from_key,
+    parse_page_request,
+)
 from starlings.rest.parameters import get_data, get_text, get_ttl, parse_whole_number
 from starlings.rest.render import encode, render_item
 from starlings.rest.requests import REST_ACTOR, Request
@@ -56,7 +64,8 @@ async def list_items(kind: Kind, request: Request, service_name: str, name: str)
     if kind is Kind.LIST:
         asked = parse_page_request(request.query, node.limits, "li", int, parse_from_index)
     else:
-        asked = parse_page_request(request.query, node.limits, "mi", str, str)
+        parse_from = partial(parse_from_key, most_characters=node.limits.key_characters)
+        asked = parse_page_request(request.query, node.limits, "mi", str, parse_from)
     collection = await node.get_object(ref, REST_ACTOR)
 
     async def read(

@@ -36,6 +36,7 @@ __all__ = [
     "encode_page_token",
     "list_page",
     "parse_from_index",
+    "parse_from_key",
     "parse_page_request",
 ]
 
@@ -127,6 +128,16 @@ def parse_from_index(text: str) -> int:
     return index
 
 
+def parse_from_key(text: str, most_characters: int) -> str:
+    """A ``From`` of map items. Raises Refusal BAD_MAP_KEY."""
+    if len(text) > most_characters:
+        raise Refusal(
+            Reason.BAD_MAP_KEY,
+            f"Invalid From: expected at most {most_characters} characters, got {len(text)}",
+        )
+    return text
+
+
 def parse_page_request(
     query: bytes,
     limits: Limits,
@@ -141,7 +152,7 @@ def parse_page_request(
             ``From``; None if the listing has neither that nor ``Bounds`` and ``Order``.
 
     Raises:
-        Refusal: BAD_PAGE_SIZE, BAD_PAGE_TOKEN, BAD_ORDER, BAD_BOUNDS, BAD_LIST_INDEX,
+        Refusal: BAD_PAGE_SIZE, BAD_PAGE_TOKEN, BAD_ORDER, BAD_BOUNDS, BAD_LIST_INDEX, BAD_MAP_KEY,
             BAD_PARAMETER.
     """
     form = parse_form(query)
