@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -136,6 +136,7 @@ class Api:
         body: bytes | Iterable[bytes] = b"",
         *,
         headers: Mapping[str, str] | None = None,
+        headers_as_sent: Sequence[tuple[bytes, bytes]] = (),
         receive: Receive | None = None,
         **scope: object,
     ) -> Answer:
@@ -143,6 +144,7 @@ class Api:
 
         Args:
             body: Whole, with its length told beforehand, or in parts, without.
+            headers_as_sent: Besides ``headers``; these may repeat each other.
         """
         path = path.removeprefix(BASE)
         if not path.startswith("/v1") and path.startswith("/") and "raw" not in scope:
@@ -161,7 +163,10 @@ class Api:
             "scheme": "http",
             "raw_path": raw_path.encode("utf-8", "surrogateescape"),
             "query_string": query.encode("utf-8", "surrogateescape"),
-            "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
+            "headers": [
+                *((name.encode(), value.encode("latin-1")) for name, value in sent.items()),
+                *headers_as_sent,
+            ],
             "client": ("192.0.2.1", 40000),
             "server": ("127.0.0.1", 8000),
             **scope,

@@ -151,6 +151,58 @@ async def test_urls_follow_the_host_and_only_a_trusted_proxy() -> None:
     assert answer.json["url"].startswith("https://outer.test/v1/")
 
 
+async def test_several_lines_of_a_header_are_one_value(api: Api) -> None:
+    await api.make("/Documents", UniqueName="d")
+    lines = [(b"if-match", b"999"), (b"if-match", b"*")]
+    answer = await api.ask("DELETE", "/Documents/d", headers_as_sent=lines)
+    assert answer.code == 54003
+    hosts = [(b"host", b"a.test"), (b"host", b"b.test")]
+    assert (await api.ask("GET", "/Documents/d", headers_as_sent=hosts)).code == 20001
+
+
+# What HTTP libraries make of a path that ends in ".."
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+@pytest.mark.parametrize(
+    ("create", "form", "shortened"),
+    [
+        ("/Documents", {"UniqueName": ".."}, "/"),
+        ("/Streams", {"UniqueName": ".."}, "/"),
+        ("/Maps/m/Items", {"Key": "..", "Data": "{}"}, "/Maps/m/"),
+        ("/Lists/l/Permissions/..", {"Read": "true"}, "/Lists/l/"),
+    ],
+)
+async def test_a_shortened_path_changes_nothing(
+    api: Api, create: str, form: dict[str, str], shortened: str, method: str
+) -> None:
+    await api.make("/Maps", UniqueName="m")
+    await api.make("/Lists", UniqueName="l")
+    before = (await api.get(shortened)).json
+    assert (await api.post(create, **form)).status in (200, 201)
+    body = b"" if method == "DELETE" else b"Ttl=1&FriendlyName=x"
+    refusal = await api.ask(method, shortened, body)
+    assert (refusal.status, refusal.code) == (400, 20001)
+    after = (await api.get(shortened)).json
+    assert (after["sid"], after.get("date_expires")) == (before["sid"], before.get("date_expires"))
+    # Without the slash it is meant.
+    meant = f"/v1/Services/default{shortened}".rstrip("/")
+    assert (await api.ask(method, meant, body)).status in (200, 204)
+
+
+@pytest.mark.parametrize("path", ["/Maps/m/", "/Lists/l/", "/Lists/l/Items/0/", "/"])
+async def test_without_such_a_name_a_trailing_slash_is_harmless(api: Api, path: str) -> None:
+    await api.make("/Maps", UniqueName="m")
+    await api.make("/Lists", UniqueName="l")
+    await api.post("/Lists/l/Items", Data="{}")
+    assert (await api.delete(path)).status == 204
+
+
+async def test_what_is_missing_is_told_of_a_path_with_a_slash_too(api: Api) -> None:
+    assert (await api.delete("/Maps/m/")).code == 54300
+    assert (await api.delete(f"/v1/Services/IS{NO_SUCH}/")).code == 54050
+
+
 # Order of checks [rest-api 11]
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from starlings.core.errors import Reason, Refusal, StarlingsError
 from starlings.node.node import Node
 from starlings.rest.deadlines import Deadline
+from starlings.rest.dots import refuse_shortened
 from starlings.rest.errors import INTERNAL_FAULT, render_error
 from starlings.rest.identities import Revoker
 from starlings.rest.requests import DEFAULT_BOUNDS, REST_ACTOR, BodyBounds, ClientGone, Request
@@ -134,7 +135,7 @@ class RestApp:
             raw_path: bytes = scope["raw_path"]
             if method == "OPTIONS":
                 return self._preflight(raw_path)
-            headers = dict(scope["headers"])
+            headers = _read_headers(scope["headers"])
             origin = self._origin
             account_sid = self._authenticate(
                 headers.get(b"authorization"), origin.find_address(scope, headers)
@@ -144,6 +145,8 @@ class RestApp:
             if handler is None:
                 allowed = ", ".join(stop.methods).encode()
                 return render_error(Refusal(Reason.METHOD_NOT_ALLOWED), (b"allow", allowed))
+            if method != "GET" and raw_path.endswith(b"/"):
+                await refuse_shortened(self._node, account_sid, raw_path, captured)
             request = Request(
                 self._node,
                 receive,
@@ -184,6 +187,22 @@ class RestApp:
         except Refusal as refusal:
             return render_error(refusal)
         return NO_CONTENT._replace(headers=((b"allow", ", ".join(stop.methods).encode()),))
+
+
+def _read_headers(pairs: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name; of several lines with a name, their values joined. [RFC 9110 section 5.3]
+
+    Raises:
+        Refusal: BAD_PARAMETER: more than one Host. [RFC 9112 section 3.2]
+    """
+    headers = dict(pairs)
+    if len(headers) < len(pairs):
+        headers = {}
+        for name, value in pairs:
+            if name == b"host" and name in headers:
+                raise Refusal(Reason.BAD_PARAMETER, "Invalid request: more than one Host header")
+            headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers
 
 
 def _fail(request_id: str) -> Response:
