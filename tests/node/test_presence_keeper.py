@@ -287,6 +287,30 @@ async def test_an_action_cannot_reach_what_became_the_servers_own(
     assert await server.items(service, "on-disconnect") == {}
 
 
+async def test_an_action_cannot_reach_the_settings_by_name_or_sid(
+    server: Server, service: Service
+) -> None:
+    actor = server.connect(service, "mallory")
+    settings = await server.store.find_object_named(service.oid, Kind.DOCUMENT, SETTINGS_NAME)
+    presence = await server.store.find_object_named(service.oid, Kind.MAP, "presence")
+    assert settings is not None
+    assert presence is not None
+    actions: list[dict[str, Any]] = [
+        {"action": "set_document", "document": name, "data": {}}
+        for name in (SETTINGS_NAME, settings.sid)
+    ]
+    actions += [
+        {"action": "set_item", "map": name, "key": "k", "data": {}}
+        for name in ("presence", presence.sid, "on-disconnect")
+    ]
+    for action in actions:
+        refused = server.set(service, "on-disconnect", "k", action, actor)
+        assert await refusal_of(refused) is Reason.BAD_PARAMETER, action
+    server.disconnect(service, actor)
+    await server.pass_window()
+    assert await server.store.find_object(settings.oid) == settings
+
+
 async def test_renaming_one_map_keeps_what_the_other_knows(
     server: Server, service: Service
 ) -> None:

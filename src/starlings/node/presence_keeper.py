@@ -252,10 +252,8 @@ class PresenceKeeper:
         room = self._rooms.get(command.ref.service_oid)
         if room is None:
             return None
-        if command.ref.kind is Kind.DOCUMENT:
-            if command.ref.name in (SETTINGS_NAME, room.settings_sid):
-                deny("the server keeps this Document; REST changes it by /Presence")
-            return None
+        if room.is_settings(command.ref):
+            deny("the server keeps this Document; REST changes it by /Presence")
         place = room.place_of(command.ref)
         if place is None:
             return None

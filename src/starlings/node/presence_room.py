@@ -233,10 +233,13 @@ class PresenceRoom:
                     return place
         return None
 
+    def is_settings(self, ref: ObjectRef) -> bool:
+        """Whether a reference names the Document of the settings."""
+        return ref.kind is Kind.DOCUMENT and ref.name in (SETTINGS_NAME, self.settings_sid)
+
     def check_target(self, ref: ObjectRef) -> None:
         """Raises Refusal BAD_PARAMETER: an action must not change what the server keeps."""
-        is_settings = ref.kind is Kind.DOCUMENT and ref.name == SETTINGS_NAME
-        if is_settings or self.place_of(ref) is not None:
+        if self.is_settings(ref) or self.place_of(ref) is not None:
             raise Refusal(
                 Reason.BAD_PARAMETER,
                 f"Invalid on-disconnect action: {ref.name} is kept by the server",
