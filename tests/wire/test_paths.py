@@ -86,6 +86,12 @@ def test_a_hard_key_in_a_path_comes_out_as_it_was(key: str) -> None:
     assert route == Route(Kind.MAP, Operation.PUT_ITEM, None, key, key)
 
 
+def test_an_empty_key_of_a_map_is_for_the_rules_to_refuse() -> None:
+    """An unknown path would be a 404, by which the JavaScript SDK takes the map for removed."""
+    route = parse_target("PUT", "/v3/Maps/m/Items/")
+    assert route == Route(Kind.MAP, Operation.PUT_ITEM, None, "m", "")
+
+
 @given(st.text(min_size=1))
 def test_any_key_in_a_path_comes_out_as_it_was(key: str) -> None:
     route = parse_target("PUT", f"/v3/Maps/m/Items/{quote(key, UNESCAPED)}")
@@ -123,7 +129,9 @@ def test_a_segment_that_is_not_utf8_is_a_bad_request() -> None:
         "/v3/maps/m",
         "/v3/Maps/m/",
         "/v3/Maps//Items",
-        "/v3/Maps/m/Items/",
+        "/v3/Lists/l/Items/",
+        "/v3/Documents/",
+        "/v3/Services/IS1/Maps/",
         "/v3/Maps/m/Items/k/x",
         "/v3/Maps/m/Permissions",
         "/v3/Maps/m/Permissions/alice",

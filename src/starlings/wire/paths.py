@@ -157,7 +157,7 @@ def parse_target(method: str, path: str) -> Target:
             segments = [unquote(one, errors="strict") for one in segments]
         except UnicodeDecodeError:
             return _NOT_UTF8
-    if len(segments) < 3 or segments[0] or "" in segments[1:]:
+    if len(segments) < 3 or segments[0] or "" in segments[1:-1]:
         return _NOT_FOUND
     version, rest = segments[1], segments[2:]
     service = None
@@ -168,6 +168,10 @@ def parse_target(method: str, path: str) -> Target:
         return _NOT_FOUND
     operations = _OPERATIONS.get((kind, len(rest), rest[2] if len(rest) > 2 else ""))
     key = rest[3] if len(rest) > 3 else None
+    if not rest[-1] and not (kind is Kind.MAP and key is not None):
+        # An empty key of a map is for the rules to refuse: of a 404 on PUT the JavaScript SDK takes
+        # the whole map for removed. [wire-protocol 9]
+        return _NOT_FOUND
     if operations is None or (kind is Kind.LIST and key is not None and not _is_number(key)):
         return _NOT_FOUND
     operation = operations.get(method)

@@ -149,8 +149,12 @@ test("items that are not there are refused", async () => {
 test("keys that are none are refused", async () => {
   const { mine } = await shared();
   await refused(mine.set("x".repeat(321), {}), 400, 54209);
-  await assert.rejects(async () => mine.set("", {}));
+  mine.on("removed", () => assert.fail("a bad key does not remove the map"));
+  await refused(mine.set("", {}), 400, 54209);
+  await refused(mine.update("", {}), 400, 54209);
   assert.deepEqual(await sdkItems(mine), {});
+  await mine.set("good", { n: 1 });
+  assert.deepEqual((await mine.get("good")).data, { n: 1 });
 });
 
 for (const key of ODD_KEYS) {
