@@ -199,8 +199,8 @@ class CatchUp:
             refusal.code,
             refusal.message,
         )
-        # Clients take a refusal of a pending request by its number only, and one of an
-        # established subscription only without.
+        # Clients take a refusal of a pending request by its number only, and one of an established
+        # subscription only without.
         number = None if subscription.is_confirmed else self._correlation_id
         self._peer.send(self._encoder.frame(encode_failed(number, [failed])))
 

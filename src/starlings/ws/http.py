@@ -3,15 +3,13 @@ WebSocket.
 
 uvicorn itself bounds idle keep-alive (``timeout_keep_alive``), the concurrency of requests
 (``limit_concurrency``) and what it buffers of a body (64 KiB, by not reading on). Added here: size
-and time
-of a request's head, size and time of its body, open TCP connections in all and per address.
-A request that breaks a bound or the syntax is answered once, with ``Connection: close``.
+and time of a request's head, size and time of its body, open TCP connections in all and per
+address. A request that breaks a bound or the syntax is answered once, with ``Connection: close``.
 
 The phase of the request that is being received decides which deadline runs; the fast path, a
-request that comes
-whole in one segment on a connection kept alive, starts no timer. HTTP/1.1 pipelining is allowed:
-while an earlier
-response is still being made, a bad request only ends the connection, after that response.
+request that comes whole in one segment on a connection kept alive, starts no timer. HTTP/1.1
+pipelining is allowed: while an earlier response is still being made, a bad request only ends the
+connection, after that response.
 
 Bytes behind the head of an upgrade (a first frame sent early) are handed over too; uvicorn's own
 drops them.
@@ -41,14 +39,13 @@ class HttpOptions:
     """Bounds of the HTTP face.
 
     ``head_bytes`` counts request line and headers. ``head_seconds`` runs from the connection's
-    start or the first
-    byte of a later request, ``body_seconds`` from the end of the head. ``body_bytes`` is checked
-    against Content-Length before the application hears of the request, and against chunks as they
-    come.
-    ``max_connections`` and ``max_connections_per_address`` count TCP connections, upgraded ones
-    too; None is no bound. Behind a proxy all have the proxy's address. ``too_large`` makes the
-    answer with status 413: its headers, of which content type and length are left out, and its
-    JSON body; it is the application's to say what all its answers look like.
+    start or the first byte of a later request, ``body_seconds`` from the end of the head.
+    ``body_bytes`` is checked against Content-Length before the application hears of the request,
+    and against chunks as they come. ``max_connections`` and ``max_connections_per_address`` count
+    TCP connections, upgraded ones too; None is no bound. Behind a proxy all have the proxy's
+    address. ``too_large`` makes the answer with status 413: its headers, of which content type and
+    length are left out, and its JSON body; it is the application's to say what all its answers look
+    like.
     """
 
     head_bytes: int = 32 * 1024
@@ -238,8 +235,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
     def _upgrade(self, tail: bytes) -> None:
         if not self._should_upgrade():
             # An upgrade that we do not offer (h2c, CONNECT): answered as plain HTTP, then closed,
-            # as what follows may be of
-            # another protocol.
+            # as what follows may be of another protocol.
             if self.cycle is None:
                 self._refuse(400, b"Unsupported upgrade")
             else:
@@ -308,8 +304,8 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
                 cycle.keep_alive = False
                 return
         elif cycle is None or self.pipeline or cycle.response_started:
-            # It is this request's body that went wrong, and its answer has begun or must wait
-            # (or it is an upgrade, which has no body).
+            # It is this request's body that went wrong, and its answer has begun or must wait (or
+            # it is an upgrade, which has no body).
             self.transport.close()
             return
         else:
@@ -338,8 +334,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         # Closing with unread bytes in the kernel is a TCP reset, which may overtake the answer:
-        # what
-        # the peer still sends is thrown away until it hangs up, for a short time.
+        # what the peer still sends is thrown away until it hangs up, for a short time.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)

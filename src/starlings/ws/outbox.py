@@ -3,13 +3,11 @@
 Theory of operation:
 
 1. ``Outbox.append`` only puts a frame into a list; the first frame of a turn also puts the outbox
-   into the
-   flusher's list, and the first outbox of a turn schedules the one callback of that turn. A fan-out
-   to thousands of connections so costs one loop callback, not thousands.
+   into the flusher's list, and the first outbox of a turn schedules the one callback of that turn.
+   A fan-out to thousands of connections so costs one loop callback, not thousands.
 2. ``Flusher.flush`` joins what each outbox gathered into one ``transport.write``. The transport's
-   high-water mark is zero (``WRITE_HIGH_WATER_BYTES``), which makes uvloop and asyncio write to
-   the socket at once, and
-   call ``pause_writing`` exactly when the kernel did not take everything.
+   high-water mark is zero (``WRITE_HIGH_WATER_BYTES``), which makes uvloop and asyncio write to the
+   socket at once, and call ``pause_writing`` exactly when the kernel did not take everything.
 3. While paused, frames stay here as references to the shared bytes of each event, not as copies.
    ``resume_writing`` means that the kernel took all; the next frames follow, oldest first.
 4. ``Flusher.broadcast`` sends the same frames to many. Where nothing is in the way (nothing
@@ -84,9 +82,9 @@ class OutboxLimits:
     """How far a reader may fall behind before it is cut off.
 
     ``queued_bytes`` counts what the kernel has not taken; the kernel's own buffer comes on top.
-    ``age_seconds`` is the time since the oldest such byte was sent by us.
-    ``turn_bytes`` is written out early when gathered within one loop turn, so that a large burst
-    starts to flow before the turn ends; the byte bound may be exceeded by this much for a moment.
+    ``age_seconds`` is the time since the oldest such byte was sent by us. ``turn_bytes`` is written
+    out early when gathered within one loop turn, so that a large burst starts to flow before the
+    turn ends; the byte bound may be exceeded by this much for a moment.
     """
 
     queued_bytes: int = 1024 * 1024
@@ -223,9 +221,9 @@ class Outbox:
     Args:
         sink: Must write at once and report the rest by ``pause_writing``, see the module's text.
         flusher: The one of this event loop.
-        on_cut: Called once, with the reason, when the reader is too slow or a write failed. It
-            must not call
-            back into the connection's owner at once: a fan-out may be in the middle of its loop.
+        on_cut: Called once, with the reason, when the reader is too slow or a write failed. It must
+            not call back into the connection's owner at once: a fan-out may be in the middle of its
+            loop.
         on_drained: Called when the kernel has taken everything after a time when it had not.
         fd: Of the socket, if plain bytes may be written to it past ``sink`` whenever that one holds
             nothing; -1 if not. It must stay open until ``close``: descriptors are used again.

@@ -370,10 +370,10 @@ class EventEncoder:
     def mute_removal(self, frame: bytes) -> bytes:
         """The same frame with an event type that no client knows.
 
-        A client that removes an item itself has told its application when the reply came; the
-        event would tell it once more, as somebody else's change. Without any event its last event
-        id stays behind, and the next replay would tell it again. Of an unknown type it takes the
-        id only. The word has as many letters, so that all lengths stay right. [8.4]
+        A client that removes an item itself has told its application when the reply came; the event
+        would tell it once more, as somebody else's change. Without any event its last event id
+        stays behind, and the next replay would tell it again. Of an unknown type it takes the id
+        only. The word has as many letters, so that all lengths stay right. [8.4]
         """
         return frame.replace(b'_item_removed"', b'_item_dropped"', 1)
 

@@ -252,8 +252,8 @@ class SyncSession(SubscriptionOwner):
 
     async def wait_for_room(self) -> None:
         while self._connection.queued_bytes > _ROOM_BYTES:
-            # Most of it may only be this turn's, which the kernel takes at once: then nothing
-            # would ever be drained.
+            # Most of it may only be this turn's, which the kernel takes at once: then nothing would
+            # ever be drained.
             self._connection.flush()
             if self._connection.queued_bytes <= _ROOM_BYTES:
                 return
@@ -500,8 +500,8 @@ class SyncSession(SubscriptionOwner):
 
     def is_told_by_reply(self, subscription: Subscription, event: Event) -> bool:
         # Not before the reply was sent, which may get lost. And asked for under another
-        # subscription, the client may have opened the object anew since, and would not connect
-        # the reply with it. In both cases the event must tell it.
+        # subscription, the client may have opened the object anew since, and would not connect the
+        # reply with it. In both cases the event must tell it.
         if event.endpoint != self.endpoint or event.request_id is None:
             return False
         return self._removals.pop(event.request_id, None) is subscription

@@ -1,17 +1,14 @@
-"""picows as uvicorn's WebSocket protocol class: one port, one TLS set-up, frames never pass
-through ASGI.
+"""picows as uvicorn's WebSocket protocol class: one port, one TLS set-up, frames never pass through
+ASGI.
 
 Theory of operation. uvicorn parses every request with httptools. On an upgrade it calls what
 ``uvicorn.Config(ws=...)`` names (here a ``WebSocketServer``), then ``connection_made``,
-``data_received`` with
-the rebuilt request head, and ``transport.set_protocol``. From then on the event loop reads
-straight into
-picows' buffer (``get_buffer``/``buffer_updated``).
+``data_received`` with the rebuilt request head, and ``transport.set_protocol``. From then on the
+event loop reads straight into picows' buffer (``get_buffer``/``buffer_updated``).
 
 That way of using ``picows.picows.WSProtocol``, and its constructor, are not documented interfaces:
-picows is pinned to 2.3.*,
-this and ``frame_reader`` are the only modules that name it, and tests/ws/test_transport.py is the
-contract to run before a newer one is allowed.
+picows is pinned to 2.3.*, this and ``frame_reader`` are the only modules that name it, and
+tests/ws/test_transport.py is the contract to run before a newer one is allowed.
 
 picows answers the handshake and parses and unmasks frames. Done here: path, origin and number of
 connections, what is agreed on about compression; the rest of RFC 6455 is in ``frame_reader``.
@@ -74,8 +71,8 @@ CONNECTION_LOST = "connection_lost"
 ABORTED = "aborted"
 
 # All that picows looks at, or that this module decides by. The rest (cookies, mostly) would only
-# make picows' read buffer
-# larger for the connection's whole life, or run into its own bounds of 16 KiB and 128 headers.
+# make picows' read buffer larger for the connection's whole life, or run into its own bounds of
+# 16 KiB and 128 headers.
 _KEPT_HEADERS = frozenset(
     {
         b"content-length",
@@ -97,15 +94,12 @@ class WebSocketOptions:
     """Bounds of the socket face.
 
     ``path`` is the only one served, with any query. ``allowed_origins`` None allows all; otherwise
-    a request with an
-    ``Origin`` not listed is refused, and one without (no browser) allowed. ``send_buffer_bytes`` is
-    SO_SNDBUF (Linux doubles it for its own use): without it the kernel grows to megabytes for a
-    stalled reader.
-    ``read_buffer_bytes`` is the initial size; picows doubles it as messages need and never shrinks
-    it.
-    ``close_timeout_seconds`` bounds the wait for the peer's answer to our close.
-    ``compress_from_bytes`` is the size from which on messages are compressed for clients that offer
-    it; None: no compression is agreed on.
+    a request with an ``Origin`` not listed is refused, and one without (no browser) allowed.
+    ``send_buffer_bytes`` is SO_SNDBUF (Linux doubles it for its own use): without it the kernel
+    grows to megabytes for a stalled reader. ``read_buffer_bytes`` is the initial size; picows
+    doubles it as messages need and never shrinks it. ``close_timeout_seconds`` bounds the wait for
+    the peer's answer to our close. ``compress_from_bytes`` is the size from which on messages are
+    compressed for clients that offer it; None: no compression is agreed on.
     """
 
     path: str = "/v3/wsconnect"
@@ -154,11 +148,9 @@ class Listener(Protocol):
     def on_close(self, code: int | None, reason: str) -> None:
         """The connection is gone.
 
-        ``code`` is the peer's close code (1005 if it gave none), else ours, else None: lost
-        without a close handshake.
-        ``reason`` is ``PEER_CLOSED``, ``PROTOCOL_ERROR``, ``CONNECTION_LOST``, ``ABORTED``,
-        ``SLOW_READER``,
-        ``WRITE_FAILED`` or what was given to ``close``.
+        ``code`` is the peer's close code (1005 if it gave none), else ours, else None: lost without
+        a close handshake. ``reason`` is ``PEER_CLOSED``, ``PROTOCOL_ERROR``, ``CONNECTION_LOST``,
+        ``ABORTED``, ``SLOW_READER``, ``WRITE_FAILED`` or what was given to ``close``.
         """
 
 
@@ -348,8 +340,8 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         self._loop_transport = transport
         self._connections.add(self)
         is_tls = transport.get_extra_info("ssl_object") is not None
-        # TLS transports pause at "size >= high", also when nothing is left: there 1 means what
-        # 0 means for TCP.
+        # TLS transports pause at "size >= high", also when nothing is left: there 1 means what 0
+        # means for TCP.
         transport.set_write_buffer_limits(high=1 if is_tls else WRITE_HIGH_WATER_BYTES, low=0)
         self._set_socket_options(transport.get_extra_info("socket"))
         fd = -1 if is_tls else transport.get_extra_info("socket").fileno()
@@ -397,8 +389,8 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         """Send the answer to the handshake, or a close frame because the peer broke the protocol.
 
         After the latter picows would go on reading into its buffer for 10 ms, then close; with
-        unread bytes in the kernel that is a TCP reset, which may overtake the close frame.
-        Instead, what the peer still sends is thrown away until it hangs up or time is up.
+        unread bytes in the kernel that is a TCP reset, which may overtake the close frame. Instead,
+        what the peer still sends is thrown away until it hangs up or time is up.
         """
         if not self._has_answered:
             self._has_answered = True
