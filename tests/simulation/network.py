@@ -15,15 +15,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from starlings.ws.connection import ConnectionStatistics
 from starlings.ws.outbox import CLOSE, Flusher, Outbox, ws_frame
-from starlings.ws.transport import ConnectionStatistics
 from tests.simulation.chance import Chance
 
 __all__ = ["Connection", "Descriptors", "Link", "Listener", "Reader"]
 
 
 class Listener(Protocol):
-    """The session, as ``transport.Listener``."""
+    """The session, as ``connection.Listener``."""
 
     def on_open(self, connection: Any, /) -> None: ...
 
@@ -66,7 +66,7 @@ class Descriptors:
 
 
 class Connection:
-    """The server's end; the same interface as ``transport.Connection``."""
+    """The server's end; the same interface as ``connection.Connection``."""
 
     remote_address = ("192.0.2.1", 5)
 

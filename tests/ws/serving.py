@@ -8,15 +8,18 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from picows import WSTransport
 from uvicorn.server import ServerState
+from websockets.asyncio.client import connect
 
+from starlings.ws.connection import Connection
 from starlings.ws.http import BoundedHttpServer, HttpOptions
-from starlings.ws.transport import Connection, WebSocketOptions, WebSocketServer
+from starlings.ws.transport import WebSocketOptions, WebSocketServer
 
+EVERY_KIND = bytes(range(256))
 MASK = b"\x0a\x0b\x0c\x0d"
 UPGRADE = (
     b"GET /v3/wsconnect?x=1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
@@ -179,3 +182,17 @@ async def serving(
 def trusting(certificate: bytes) -> ssl.SSLContext:
     """A client context that trusts this certificate (PEM) only."""
     return ssl.create_default_context(cadata=certificate.decode())
+
+
+def no_proxy(url: str, **options: Any) -> connect:
+    """A client of the websockets library."""
+    return connect(url, proxy=None, max_size=None, **options)
+
+
+def stop_reading(writer: asyncio.StreamWriter) -> None:
+    """Leave what comes in the kernel."""
+    cast("asyncio.Transport", writer.transport).pause_reading()
+
+
+def go_on_reading(writer: asyncio.StreamWriter) -> None:
+    cast("asyncio.Transport", writer.transport).resume_reading()

@@ -29,9 +29,9 @@ from starlings.wire.messages import (
     Status,
     Upstream,
 )
+from starlings.ws.connection import Connection, ConnectionStatistics
 from starlings.ws.face import SyncFace
 from starlings.ws.session import SyncSession
-from starlings.ws.transport import Connection, ConnectionStatistics
 
 __all__ = [
     "ACCOUNT_SID",
@@ -69,7 +69,7 @@ class Answered:
 
 
 class _Connection:
-    """Stands in for ``transport.Connection``: nothing is sent late unless ``is_stalled``."""
+    """Stands in for ``connection.Connection``: nothing is sent late unless ``is_stalled``."""
 
     remote_address = None
 

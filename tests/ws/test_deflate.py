@@ -11,14 +11,13 @@ import logging
 import tracemalloc
 import zlib
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.asyncio.client import connect
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
+from starlings.ws.connection import PROTOCOL_ERROR
 from starlings.ws.deflate import (
     MOST_BYTES,
     RSV1,
@@ -30,8 +29,17 @@ from starlings.ws.deflate import (
     negotiate,
 )
 from starlings.ws.outbox import BINARY, CLOSE, PONG, ws_frame
-from starlings.ws.transport import PROTOCOL_ERROR, WebSocketOptions
-from tests.ws.serving import UPGRADE, Recorder, Site, client_frame, echo, read_frame, serving
+from starlings.ws.transport import WebSocketOptions
+from tests.ws.serving import (
+    UPGRADE,
+    Recorder,
+    Site,
+    client_frame,
+    echo,
+    no_proxy,
+    read_frame,
+    serving,
+)
 
 ANSWER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 ANY_LENGTH = Agreement(ANSWER, None)
@@ -312,10 +320,6 @@ def test_messages_longer_than_a_clients_window_go_to_it_as_they_are(bits: int) -
 
 COMPRESSING = WebSocketOptions(compress_from_bytes=256, max_message_bytes=10_000)
 OFFER = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
-
-
-def no_proxy(url: str, **options: Any) -> connect:
-    return connect(url, proxy=None, **options)
 
 
 async def upgrade(

@@ -5,7 +5,7 @@ picows parses and unmasks frames; ``FrameReader`` is what it hands them to.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from picows import (
     WSCloseCode,
@@ -16,11 +16,9 @@ from picows import (
     WSTransport,
 )
 
-from starlings.ws.deflate import InflateError, inflate
-from starlings.ws.gatherer import FIRST, GATHERED, Gatherer
-
-if TYPE_CHECKING:
-    from starlings.ws.transport import Listener, ServerProtocol
+from starlings.ws.connection import Connection, Listener
+from starlings.ws.deflate import Agreement, InflateError, inflate
+from starlings.ws.gatherer import FIRST, GATHERED, Gatherer, Peer
 
 __all__ = ["FrameReader"]
 
@@ -28,6 +26,33 @@ _BINARY = WSMsgType.BINARY
 
 # Of a client's frame of 126 to 65,535 bytes, mask included. (RFC 6455 section 5.2)
 _FRAME_HEAD_BYTES = 8
+
+
+class _ServerProtocol(Peer, Protocol):
+    """``transport.ServerProtocol``, which the frames come from, as their reader needs it."""
+
+    acknowledgements_until_noted: int
+    messages_received: int
+
+    @property
+    def agreement(self) -> Agreement | None: ...
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether only the peer's close frame is still of interest."""
+
+    @property
+    def max_message_bytes(self) -> int: ...
+
+    def make_connection(self) -> Connection: ...
+
+    def send_pong(self, payload: bytes) -> None: ...
+
+    def answer_close(self, code: int) -> None:
+        """The peer has sent a close frame; 1005 if it gave no code."""
+
+    def ended(self) -> tuple[int | None, str]:
+        """Code and reason for ``Listener.on_close``."""
 
 
 class FrameReader(WSListener):
@@ -44,7 +69,7 @@ class FrameReader(WSListener):
         "on_message",
     )
 
-    def __init__(self, protocol: ServerProtocol, listener: Listener, gatherer: Gatherer) -> None:
+    def __init__(self, protocol: _ServerProtocol, listener: Listener, gatherer: Gatherer) -> None:
         self.listener = listener
         self.on_message = listener.on_message
         self._protocol = protocol

@@ -47,11 +47,11 @@ from starlings.wire.subscriptions import (
     encode_subscription_response,
 )
 from starlings.ws.catchup import CatchUp
+from starlings.ws.connection import Connection, ConnectionStatistics
 from starlings.ws.endpoints import Owner
 from starlings.ws.outbox import Outbox
 from starlings.ws.render import render_error
 from starlings.ws.requests import Caller, is_change
-from starlings.ws.transport import Connection, ConnectionStatistics
 
 if TYPE_CHECKING:
     from starlings.ws.face import SyncFace
@@ -92,7 +92,7 @@ class Token(Protocol):
 
 
 class SyncSession(SubscriptionOwner):
-    """Implements ``transport.Listener`` and ``subscription.Owner``."""
+    """Implements ``connection.Listener`` and ``subscription.Owner``."""
 
     __slots__ = (
         "_asking",
