@@ -17,7 +17,8 @@ from websockets.asyncio.client import connect
 
 from starlings.ws.connection import Connection
 from starlings.ws.http import BoundedHttpServer, HttpOptions
-from starlings.ws.transport import WebSocketOptions, WebSocketServer
+from starlings.ws.options import WebSocketOptions
+from starlings.ws.transport import WebSocketServer
 
 EVERY_KIND = bytes(range(256))
 MASK = b"\x0a\x0b\x0c\x0d"

@@ -9,8 +9,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from starlings.ws.connection import ABORTED, CONNECTION_LOST, PEER_CLOSED
+from starlings.ws.options import WebSocketOptions
 from starlings.ws.outbox import SLOW_READER, OutboxLimits, ws_frame
-from starlings.ws.transport import WebSocketOptions
 from tests.ws.serving import (
     EVERY_KIND,
     client_frame,

@@ -28,8 +28,8 @@ from starlings.ws.deflate import (
     inflate,
     negotiate,
 )
+from starlings.ws.options import WebSocketOptions
 from starlings.ws.outbox import BINARY, CLOSE, PONG, ws_frame
-from starlings.ws.transport import WebSocketOptions
 from tests.ws.serving import (
     UPGRADE,
     Recorder,

@@ -20,8 +20,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from starlings.ws.connection import PROTOCOL_ERROR, Connection
 from starlings.ws.http import BoundedHttpServer
+from starlings.ws.options import WebSocketOptions
 from starlings.ws.outbox import SLOW_READER, OutboxLimits, ws_frame
-from starlings.ws.transport import WebSocketOptions, WebSocketServer
+from starlings.ws.transport import WebSocketServer
 from tests.ws.serving import (
     EVERY_KIND,
     UPGRADE,

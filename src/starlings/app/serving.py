@@ -53,7 +53,7 @@ from starlings.webhooks.delivery import Deliverer
 from starlings.webhooks.dispatcher import MOST_IN_FLIGHT, Dispatcher, Policy
 from starlings.ws.face import SyncFace
 from starlings.ws.http import BoundedHttpServer, HttpOptions
-from starlings.ws.transport import WebSocketOptions
+from starlings.ws.options import WebSocketOptions
 
 __all__ = ["run_server"]
 

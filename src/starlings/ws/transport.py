@@ -7,13 +7,19 @@ Theory of operation. uvicorn parses every request with httptools. On an upgrade 
 event loop reads straight into picows' buffer (``get_buffer``/``buffer_updated``).
 
 That way of using ``picows.picows.WSProtocol``, and its constructor, are not documented interfaces:
-picows is pinned to 2.3.*, this and ``frame_reader`` are the only modules that name it, and
+picows is pinned to 2.3.*, this and ``frame_reader`` are the only modules that import it, and
 tests/ws/test_transport.py is the contract to run before a newer one is allowed.
 
-picows answers the handshake and parses and unmasks frames. Done here: path, origin and number of
-connections, what is agreed on about compression; the rest of RFC 6455 is in ``frame_reader``.
+picows checks and answers the handshake, and parses and unmasks frames. Whether a connection is
+wanted is said by ``handshake``, what frames mean by ``frame_reader``, what picows is given instead
+of what it expects is in ``stand_ins``, and what the owner sees in ``connection``. Here is what ties
+them to one TCP connection: opening it, bounding it in the kernel, and ending it in order.
+
 Everything sent after the handshake goes through the connection's ``Outbox``, pongs too: a peer that
-pings and never reads would otherwise fill a buffer that nobody bounds.
+pings and never reads would otherwise fill a buffer that nobody bounds. There are three ways to the
+end, all of which lead to ``connection_lost``: we close first and wait for the answer for a while
+(``start_close``), the peer does (``answer_close``), or the peer breaks the protocol and is told so
+(``write_from_picows``). Who doesn't read meanwhile is aborted, with a TCP reset.
 """
 
 from __future__ import annotations
@@ -24,7 +30,6 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from picows import (
@@ -42,66 +47,25 @@ from starlings.ws.connection import (
     Connection,
     Listener,
 )
-from starlings.ws.deflate import Agreement, SharedDeflate, negotiate
+from starlings.ws.deflate import Agreement, SharedDeflate
 from starlings.ws.frame_reader import FrameReader
 from starlings.ws.gatherer import FIRST, Gatherer, can_gather
+from starlings.ws.handshake import Handshake, Refused
+from starlings.ws.options import WebSocketOptions
 from starlings.ws.outbox import (
     CLOSE,
     PONG,
     WRITE_HIGH_WATER_BYTES,
     Flusher,
     Outbox,
-    OutboxLimits,
     ws_frame,
 )
+from starlings.ws.stand_ins import Discarder, OutboxTransport, PeerLogger, make_head
 
-__all__ = [
-    "ServerProtocol",
-    "WebSocketOptions",
-    "WebSocketServer",
-]
-
-# All that picows looks at, or that this module decides by. The rest (cookies, mostly) would only
-# make picows' read buffer larger for the connection's whole life, or run into its own bounds of
-# 16 KiB and 128 headers.
-_KEPT_HEADERS = frozenset(
-    {
-        b"content-length",
-        b"origin",
-        b"sec-websocket-key",
-        b"sec-websocket-version",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-_OFFERS = b"sec-websocket-extensions"
+__all__ = ["ServerProtocol", "WebSocketServer"]
 
 # struct linger {1, 0}: closing sends RST and frees the kernel's send buffer at once.
 _LINGER_RESET = struct.pack("ii", 1, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class WebSocketOptions:
-    """Bounds of the socket face.
-
-    ``path`` is the only one served, with any query. ``allowed_origins`` None allows all; otherwise
-    a request with an ``Origin`` not listed is refused, and one without (no browser) allowed.
-    ``send_buffer_bytes`` is SO_SNDBUF (Linux doubles it for its own use): without it the kernel
-    grows to megabytes for a stalled reader. ``read_buffer_bytes`` is the initial size; picows
-    doubles it as messages need and never shrinks it. ``close_timeout_seconds`` bounds the wait for
-    the peer's answer to our close. ``compress_from_bytes`` is the size from which on messages are
-    compressed for clients that offer it; None: no compression is agreed on.
-    """
-
-    path: str = "/v3/wsconnect"
-    allowed_origins: frozenset[str] | None = None
-    max_message_bytes: int = 128 * 1024
-    max_connections: int = 100_000
-    close_timeout_seconds: float = 5.0
-    read_buffer_bytes: int = 2048
-    send_buffer_bytes: int = 128 * 1024
-    outbox: OutboxLimits = field(default_factory=OutboxLimits)
-    compress_from_bytes: int | None = None
 
 
 class WebSocketServer:
@@ -123,8 +87,8 @@ class WebSocketServer:
         self.open_connections: set[ServerProtocol] = set()
         from_bytes = self.options.compress_from_bytes
         self.deflate = None if from_bytes is None else SharedDeflate(from_bytes)
-        self.kept_headers = _KEPT_HEADERS if self.deflate is None else _KEPT_HEADERS | {_OFFERS}
-        self.logger = _PeerLogger(logging.getLogger("starlings.ws.picows"))
+        self.handshake = Handshake(self.options)
+        self.logger = PeerLogger(logging.getLogger("starlings.ws.picows"))
         self._flusher: Flusher | None = None
         self._gatherer: Gatherer | None = None
 
@@ -146,27 +110,6 @@ class WebSocketServer:
     def __call__(self, config: Any, server_state: Any, app_state: Any) -> ServerProtocol:
         """Make the protocol of one upgrade (called by uvicorn, which names the arguments)."""
         return ServerProtocol(self, server_state.connections)
-
-
-class _PeerLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs a peer's breach of protocol at DEBUG; picows says ERROR, which lets any peer fill the
-    log.
-
-    Not being a ``logging.Logger`` it also keeps picows from making one logger object per
-    connection.
-    """
-
-    def info(self, msg: object, *args: object, **kwargs: Any) -> None:
-        self.debug(msg, *args, **kwargs)
-
-    def warning(self, msg: object, *args: object, **kwargs: Any) -> None:
-        self.debug(msg, *args, **kwargs)
-
-    def error(self, msg: object, *args: object, **kwargs: Any) -> None:
-        self.debug(msg, *args, **kwargs)
-
-    def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
-        self.logger.error(msg, *args, exc_info=exc_info, **kwargs)
 
 
 class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  # not in its stub
@@ -236,13 +179,15 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         self._set_socket_options(transport.get_extra_info("socket"))
         fd = -1 if is_tls else transport.get_extra_info("socket").fileno()
         self._outbox = Outbox(transport, self._server.flusher, self._abort, self._on_drained, fd)
-        super().connection_made(_PicowsTransport(self, transport))
+        super().connection_made(
+            OutboxTransport(transport, self.write_from_picows, self.close_from_picows)
+        )
 
     def data_received(self, data: bytes) -> None:
         """Take the rebuilt request head, then bytes that came behind it."""
         if not self._has_head:
             self._has_head = True
-            data = _picows_head(data, self._server.kept_headers)
+            data = make_head(data, may_compress=self._server.deflate is not None)
         view = memoryview(data)
         while view and not self.is_closing:
             buffer = self.get_buffer(len(view))
@@ -273,7 +218,7 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         """The server stops (called by uvicorn)."""
         self.start_close(1001, "server is shutting down")
 
-    # What picows calls, through _PicowsTransport.
+    # What picows calls, through OutboxTransport.
 
     def write_from_picows(self, data: bytes) -> None:
         """Send the answer to the handshake, or a close frame because the peer broke the protocol.
@@ -290,7 +235,7 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
             self._outbox.append(data)
             self._outbox.refuse_more()
             self._start_close_timer(PROTOCOL_ERROR)
-            self._loop_transport.set_protocol(_Discard(self))
+            self._loop_transport.set_protocol(Discarder(self))
             if self._loop_transport.can_write_eof() and not self._outbox.queued_bytes:
                 self._loop_transport.write_eof()
 
@@ -391,69 +336,18 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     def _accept(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
-        server, options = self._server, self._server.options
-        if request.path.partition(b"?")[0] != options.path.encode():
-            return _refusal(404, b"Not found")
-        origin = request.headers.get("origin")
-        allowed = options.allowed_origins
-        if allowed is not None and origin is not None and origin not in allowed:
-            return _refusal(403, b"Origin not allowed")
-        if len(server.open_connections) >= options.max_connections:
-            return _refusal(503, b"Too many connections")
+        server, headers = self._server, request.headers
+        answer = server.handshake.decide(
+            request.path,
+            headers.get("origin"),
+            ",".join(headers.getall("sec-websocket-extensions", [])),
+            len(server.open_connections),
+        )
+        if isinstance(answer, Refused):
+            refusal = WSUpgradeResponse.create_error_response(answer.status, answer.text)
+            return WSUpgradeResponseWithListener(refusal, None)
         server.open_connections.add(self)
-        headers = {}
-        if server.deflate is not None:
-            offers = request.headers.getall(_OFFERS.decode(), [])
-            self.agreement = negotiate(",".join(offers))
-            if self.agreement is not None:
-                headers["Sec-WebSocket-Extensions"] = self.agreement.answer
+        self.agreement = answer.agreement
         reader = FrameReader(self, server.listener_factory(), server.gatherer)
-        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(headers), reader)
-
-
-class _PicowsTransport:
-    """What picows takes for the loop's transport: all that it writes goes through the outbox."""
-
-    __slots__ = ("_protocol", "_transport", "get_extra_info", "write")
-
-    def __init__(self, protocol: ServerProtocol, transport: asyncio.Transport) -> None:
-        self.write = protocol.write_from_picows
-        self.get_extra_info = transport.get_extra_info
-        self._protocol = protocol
-        self._transport = transport
-
-    def get_write_buffer_size(self) -> int:
-        """Never 0, for then picows writes to the socket past everybody."""
-        return 1
-
-    def close(self) -> None:
-        self._protocol.close_from_picows()
-
-    def abort(self) -> None:
-        self._transport.abort()
-
-
-class _Discard(asyncio.Protocol):
-    """Reads and forgets, after a breach of protocol."""
-
-    def __init__(self, protocol: ServerProtocol) -> None:
-        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
-        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
-
-
-def _picows_head(head: bytes, kept_headers: frozenset[bytes]) -> bytes:
-    """Rewrite the head so that picows accepts what uvicorn has accepted, and keep what matters.
-
-    picows wants ``Connection`` to be exactly ``upgrade``, Firefox sends ``keep-alive, Upgrade``.
-    """
-    request_line, *lines = head.split(b"\r\n")
-    kept = [request_line, b"connection: upgrade"]
-    kept += [line for line in lines if line.partition(b":")[0].lower() in kept_headers]
-    return b"\r\n".join(kept) + b"\r\n\r\n"
-
-
-def _refusal(status: int, body: bytes) -> WSUpgradeResponseWithListener:
-    return WSUpgradeResponseWithListener(
-        WSUpgradeResponse.create_error_response(status, body), None
-    )
+        response = WSUpgradeResponse.create_101_response(answer.headers)
+        return WSUpgradeResponseWithListener(response, reader)
