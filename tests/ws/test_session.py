@@ -12,7 +12,6 @@ from starlings.core import commands as c
 from starlings.core.errors import Fault, Reason
 from starlings.core.limits import OFF
 from starlings.core.objects import Kind
-from starlings.storage.memory import MemoryStore
 from starlings.wire.messages import (
     ClientClose,
     ClientUpdate,
@@ -25,8 +24,7 @@ from starlings.wire.messages import (
     Update,
 )
 from starlings.wire.session_events import Reason as EndReason
-from starlings.ws.session import MOST_REQUESTS
-from tests.ws.sessions import ADMIN, START_MS, Answered, Token, a_world, settle, subscription_body
+from tests.ws.sessions import ADMIN, START_MS, Answered, Token, a_world, settle
 
 HOUR = 3_600
 
@@ -341,169 +339,7 @@ async def test_who_leaves_during_init_leaves_nothing_behind() -> None:
         assert peer.session._timer is None
 
 
-# Requests
-
-
-async def test_the_reply_comes_before_the_own_event() -> None:
-    async with a_world() as world:
-        peer = await world.ready()
-        sid, _ = await world.create(Kind.DOCUMENT)
-        await peer.subscribe((sid, "document", 0))
-        message_id = peer.ask_nowait("POST", f"/v3/Documents/{sid}", {"data": {"a": 1}})
-        await settle()
-        reply, event = peer.take()
-        assert (reply.id, type(event).__name__) == (message_id, "Notification")
-
-
-async def test_own_removals_are_muted_and_own_messages_not_echoed_but_others_are_told() -> None:
-    async with a_world() as world:
-        peer, other = await world.ready(), await world.ready()
-        sid, ref = await world.create(Kind.MAP)
-        stream, _ = await world.create(Kind.STREAM)
-        await world.put(ref, "k")
-        for one in (peer, other):
-            await one.subscribe((sid, "map", 0), (stream, "stream", None))
-        removal = await peer.ask(
-            "DELETE", f"/v3/Maps/{sid}/Items/k", headers={"Twilio-Request-Id": "RQ1"}
-        )
-        assert removal.status == 200
-        assert (
-            await peer.ask("POST", f"/v3/Streams/{stream}/Messages", {"data": {}})
-        ).status == 201
-        (muted,) = peer.take_events()
-        assert (muted["event_type"], muted["event"]["id"]) == ("map_item_dropped", 1)
-        assert [one["event_type"] for one in other.take_events()] == [
-            "map_item_removed",
-            "stream_message_published",
-        ]
-
-
-@pytest.mark.parametrize("is_anew", [False, True])
-async def test_an_own_removal_asked_for_before_the_subscription_is_told(
-    is_anew: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The client may have opened the map again meanwhile: the reply is of no use to it then."""
-    async with a_world() as world:
-        peer = await world.ready()
-        sid, ref = await world.create(Kind.MAP)
-        await world.put(ref, "k")
-        if is_anew:
-            await peer.subscribe((sid, "map", 0))
-        gate = asyncio.Event()
-        original = MemoryStore.execute
-
-        async def execute(command: Any) -> Any:
-            await gate.wait()
-            return await original(world.store, command)
-
-        monkeypatch.setattr(world.store, "execute", execute)
-        peer.ask_nowait("DELETE", f"/v3/Maps/{sid}/Items/k", headers={"Twilio-Request-Id": "RQ1"})
-        await settle()
-        await peer.subscribe((sid, "map", 0), number=2)
-        gate.set()
-        await settle()
-        assert [one["event_type"] for one in peer.take_events()] == ["map_item_removed"]
-
-
-async def test_a_removal_begun_on_a_lost_connection_is_told_to_the_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with a_world() as world:
-        first = world.connect()
-        token = (await first.init()).continuation_token
-        sid, ref = await world.create(Kind.MAP)
-        await world.put(ref, "k")
-        gate = asyncio.Event()
-        original = MemoryStore.execute
-
-        async def execute(command: Any) -> Any:
-            await gate.wait()
-            return await original(world.store, command)
-
-        monkeypatch.setattr(world.store, "execute", execute)
-        first.ask_nowait("DELETE", f"/v3/Maps/{sid}/Items/k")
-        await settle()
-        first.lose()
-        second = world.connect()
-        await second.init(continuation_token=token)
-        await second.subscribe((sid, "map", 0))
-        gate.set()
-        await settle()
-        assert [one["event_type"] for one in second.take_events()] == ["map_item_removed"]
-
-
-async def test_a_repeated_request_is_carried_out_once() -> None:
-    async with a_world() as world:
-        peer = await world.ready()
-        sid, _ = await world.create(Kind.LIST)
-        headers = {"Twilio-Request-Id": "RQ1"}
-        answers = [
-            await peer.ask("POST", f"/v3/Lists/{sid}/Items", {"data": {}}, headers=headers)
-            for _ in range(3)
-        ]
-        assert answers[0] == answers[1] == answers[2]
-        page = await peer.ask("GET", f"/v3/Lists/{sid}/Items")
-        assert [item["index"] for item in page.body["items"]] == [0]
-
-
-async def test_a_repeated_request_of_another_identity_is_another() -> None:
-    async with a_world() as world:
-        sid, _ = await world.create(Kind.LIST)
-        headers = {"Twilio-Request-Id": "RQ1"}
-        indexes = []
-        for token in ("alice", "bob"):
-            peer = await world.ready(token)
-            answer = await peer.ask("POST", f"/v3/Lists/{sid}/Items", {"data": {}}, headers=headers)
-            indexes.append(answer.body["index"])
-        assert indexes == [0, 1]
-
-
-async def test_a_flood_is_answered_429_until_the_second_is_over() -> None:
-    async with a_world(replace(OFF, connection_requests=5.0)) as world:
-        peer = await world.ready()
-        path = "/v3/Configuration"
-        statuses = [(await peer.ask("GET", path)).status for _ in range(7)]
-        assert statuses == [200] * 5 + [429] * 2
-        world.clock_ms += 1000
-        assert (await peer.ask("GET", path)).status == 200
-
-
-async def test_more_requests_than_may_be_under_way_are_answered_429(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with a_world() as world:
-        peer = await world.ready()
-        gate = asyncio.Event()
-
-        async def find_object_named(*_: Any) -> None:
-            await gate.wait()
-
-        monkeypatch.setattr(world.store, "find_object_named", find_object_named)
-        for _ in range(MOST_REQUESTS):
-            peer.ask_nowait("GET", "/v3/Documents/x")
-        answer = await peer.ask("GET", "/v3/Documents/x")
-        assert (answer.status, answer.body["code"]) == (429, 20429)
-        assert "under way" in answer.body["message"]
-        gate.set()
-        await settle()
-        assert len(peer.take()) == MOST_REQUESTS
-        assert (await peer.ask("GET", "/v3/Documents/x")).status == 404
-
-
-async def test_a_mistake_of_ours_is_a_fault_without_detail(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with a_world() as world:
-        peer = await world.ready()
-
-        async def find_object_named(*_: Any) -> None:
-            raise ZeroDivisionError("secret")
-
-        monkeypatch.setattr(world.store, "find_object_named", find_object_named)
-        answer = await peer.ask("GET", "/v3/Documents/x")
-        assert (answer.status, answer.body["code"]) == (500, 20500)
-        assert "secret" not in answer.body["message"]
-        assert "A request failed" in caplog.text
+# Measurements
 
 
 async def test_telemetry_is_counted_and_not_answered() -> None:
@@ -512,37 +348,6 @@ async def test_telemetry_is_counted_and_not_answered() -> None:
         peer.send(Telemetry("T1", [TelemetryEvent(-5, 0, "t")]))
         assert peer.take() == []
         assert world.face.statistics().telemetry_events == 1
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"action":"x"}'])
-async def test_a_malformed_request_to_subscribe_is_refused(body: bytes) -> None:
-    async with a_world() as world:
-        peer = await world.ready()
-        answer = await peer.ask("POST", "/v4/Subscriptions", payload=body)
-        assert (answer.status, answer.body["code"]) == (400, 20001)
-
-
-async def test_a_storm_of_subscriptions_is_bounded() -> None:
-    async with a_world() as world:
-        peer = await world.ready()
-        sid, _ = await world.create(Kind.MAP)
-        peer.connection.is_stalled = True
-        peer.connection.queued_bytes = 10_000_000
-        statuses = [
-            (
-                await peer.ask(
-                    "POST", "/v4/Subscriptions", subscription_body((sid, "map", -1), number=one)
-                )
-            ).status
-            for one in range(50)
-        ]
-        assert set(statuses) == {200, 429}
-        assert statuses.count(200) < 40
-        peer.connection.is_stalled = False
-        peer.connection.queued_bytes = 0
-        peer.session.on_drained()
-        await settle()
-        assert len(peer.take_events()) == statuses.count(200)
 
 
 # Permissions

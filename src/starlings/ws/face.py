@@ -18,13 +18,14 @@ from starlings.node.repeats import Repeats
 from starlings.storage.store import Batch
 from starlings.wire.session_events import Reason as EndReason
 from starlings.wire.session_events import Timing
+from starlings.ws.admission import Token
 from starlings.ws.endpoints import Endpoints
 from starlings.ws.options import WebSocketOptions
 from starlings.ws.outbox import Outbox
 from starlings.ws.queries import QueryFrames
 from starlings.ws.render import EventEncoder
 from starlings.ws.requests import RequestHandler
-from starlings.ws.session import SyncSession, Token
+from starlings.ws.session import SyncSession
 from starlings.ws.transport import WebSocketServer
 
 __all__ = ["FaceStatistics", "SyncFace"]

@@ -1,0 +1,224 @@
+"""The requests of one session: taken within bounds, each carried out once, each answered.
+
+Theory of operation. ``take`` refuses what is too much (429); everything else runs in a task of the
+face, and its reply leaves when its result is there, so replies come in the order of results. The
+reply is sent in the very step in which the result is known. The events of a change are told in a
+later one, so a client has the reply before them. [wire-protocol 8.4]
+
+1. A change with a request id is carried out once, however often it comes: a repetition gets the
+   answer of the first, also on another connection (see ``starlings.node.repeats``).
+2. A client tells its application of an item that it removes when the reply comes. Told again by the
+   event, that would seem somebody else's removal. So the inbox notes the removals whose replies are
+   leaving, with the subscription that the client had when it asked. If repetitions of one request
+   are under way on this connection, the last answer counts: the earlier ones may cross it.
+3. Requests to subscribe are only queued here (``CatchUp``); searches are answered by the session's
+   ``SessionQueries``; all others by ``RequestHandler``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from starlings.core.errors import Fault, Reason, Refusal, StarlingsError
+from starlings.node.repeats import Answer, Repeats
+from starlings.node.subscription import Subscription
+from starlings.wire.messages import Request
+from starlings.wire.paths import Operation
+from starlings.wire.subscriptions import (
+    SubscriptionsError,
+    decode_subscriptions,
+    encode_subscription_response,
+)
+from starlings.ws.catchup import CatchUp
+from starlings.ws.render import render_error
+from starlings.ws.requests import Caller, RequestHandler, is_change
+
+__all__ = ["MOST_REQUESTS", "Asker", "Inbox"]
+
+logger = logging.getLogger("starlings.ws")
+
+MOST_REQUESTS = 1_000
+"""Requests of one connection under way; more are answered 429."""
+_SUBSCRIBED = encode_subscription_response(100, 30_000)
+
+
+class Asker(Protocol):
+    """The session, as its inbox needs it."""
+
+    @property
+    def caller(self) -> Caller | None: ...
+
+    @property
+    def catch_up(self) -> CatchUp | None:
+        """None once the session is over."""
+
+
+class Inbox:
+    """Belongs to a session that is ready.
+
+    Args:
+        most_per_second: Requests; None: any number.
+        spawn: Runs work in a task.
+        reply: Sends an answer, if there is still somebody to hear it.
+    """
+
+    __slots__ = (
+        "_asker",
+        "_asking",
+        "_handler",
+        "_monotonic",
+        "_most_per_second",
+        "_removals",
+        "_repeats",
+        "_reply",
+        "_requests",
+        "_spawn",
+        "_tokens",
+        "_tokens_at",
+    )
+
+    def __init__(
+        self,
+        handler: RequestHandler,
+        repeats: Repeats,
+        monotonic: Callable[[], float],
+        most_per_second: float | None,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        asker: Asker,
+        reply: Callable[[Request, Answer], None],
+    ) -> None:
+        self._handler = handler
+        self._repeats = repeats
+        self._monotonic = monotonic
+        self._most_per_second = most_per_second
+        self._spawn = spawn
+        self._asker = asker
+        self._reply = reply
+        self._asking: dict[str, int] = {}
+        """How often each request id is under way: a repetition may cross the answer."""
+        self._removals: dict[str, Subscription] = {}
+        """Of items, told by their replies: by id of the request, the subscription that the client
+        had when it asked."""
+        self._requests = 0
+        self._tokens = 0.0
+        self._tokens_at = -math.inf  # a full bucket at first
+
+    def __len__(self) -> int:
+        """Requests under way."""
+        return self._requests
+
+    def take(self, request: Request) -> None:
+        """Carry out a request and answer it, now or later."""
+        refused = None
+        if self._requests >= MOST_REQUESTS:
+            refused = f"at most {MOST_REQUESTS} may be under way"
+        elif not self._take_rate():
+            refused = f"at most {self._most_per_second:g} a second"
+        if refused is not None:
+            message = f"Too many requests on this connection: {refused}"
+            self._reply_error(request, Refusal(Reason.TOO_MANY_REQUESTS, message))
+            return
+        self._requests += 1
+        self._spawn(self._answer(request))
+
+    def take_removal(self, request_id: str) -> Subscription | None:
+        """Under which subscription this removal of an item was asked for, if its reply tells it.
+
+        Only once. None while the reply has not left: it may get lost.
+        """
+        return self._removals.pop(request_id, None)
+
+    def _take_rate(self) -> bool:
+        """One token of the connection's bucket, which holds one second's worth."""
+        rate = self._most_per_second
+        if rate is None:
+            return True
+        now = self._monotonic()
+        self._tokens = min(rate, self._tokens + (now - self._tokens_at) * rate)
+        self._tokens_at = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            answer = await self._carry_out(request)
+        except StarlingsError as error:
+            self._reply_error(request, error)
+        except Exception:
+            logger.exception(
+                "A request failed method=%s path=%s",
+                request.http_request.method,
+                request.http_request.path[:200],
+            )
+            self._reply_error(request, Fault(Reason.INTERNAL_FAULT))
+        else:
+            self._reply(request, answer)
+        finally:
+            self._requests -= 1
+
+    async def _carry_out(self, request: Request) -> Answer:
+        asker, handler = self._asker, self._handler
+        caller = asker.caller
+        assert caller is not None  # known before the session is ready
+        route = handler.route(request, caller)
+        match route.operation:
+            case Operation.SUBSCRIBE:
+                return self._subscribe(request)
+            case Operation.SEARCH:
+                if asker.catch_up is None:
+                    raise Fault(Reason.UNAVAILABLE)
+                return await asker.catch_up.queries.search(request, route.object_ref or "")
+            case _:
+                pass
+        request_id = request.http_request.find_header("Twilio-Request-Id")
+        asked_under: Subscription | None = None
+        if asker.catch_up is not None and route.operation is Operation.REMOVE_ITEM:
+            asked_under = asker.catch_up.subscriptions.get(route.object_ref or "")
+        if request_id is None or not is_change(request):
+            answer = await handler.answer(request, route, caller)
+        else:
+            key = (caller.service.oid, caller.actor.identity, request_id, route)
+            self._asking[request_id] = self._asking.get(request_id, 0) + 1
+            try:
+                answer = await self._repeats.answer(
+                    key, lambda: handler.answer(request, route, caller)
+                )
+            finally:
+                still_asking = self._asking.pop(request_id) - 1
+                if still_asking:
+                    self._asking[request_id] = still_asking
+            if asked_under is not None and not still_asking:
+                self._note_removal(request_id, asked_under)
+        if asker.catch_up is not None and route.operation in (Operation.READ, Operation.CREATE):
+            asker.catch_up.note_opened(answer)
+        return answer
+
+    def _note_removal(self, request_id: str, asked_under: Subscription) -> None:
+        """The removal of an item is about to be told by its reply, in this very step."""
+        while len(self._removals) >= MOST_REQUESTS:
+            del self._removals[next(iter(self._removals))]
+        self._removals[request_id] = asked_under
+
+    def _subscribe(self, request: Request) -> Answer:
+        catch_up = self._asker.catch_up
+        if catch_up is None:
+            raise Fault(Reason.UNAVAILABLE)
+        try:
+            wanted = decode_subscriptions(request.payload)
+        except SubscriptionsError as error:
+            raise Refusal(Reason.BAD_PARAMETER, error.reason) from error
+        if catch_up.is_full:
+            raise Refusal(Reason.TOO_MANY_REQUESTS, "Too many requests to subscribe are waiting")
+        queue = catch_up.cancel if wanted.action == "cancel" else catch_up.establish
+        if queue(wanted.requests, wanted.correlation_id):
+            self._spawn(catch_up.work())
+        # The reply goes first: it is sent in this very step, the work begins in a later one. [8.4]
+        return Answer(200, _SUBSCRIBED)
+
+    def _reply_error(self, request: Request, error: StarlingsError) -> None:
+        self._reply(request, Answer(error.status, render_error(error)))
