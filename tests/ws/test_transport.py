@@ -169,6 +169,23 @@ async def test_fragments_become_one_message_with_control_frames_in_between() -> 
         writer.close()
 
 
+async def test_empty_fragments_take_no_memory() -> None:
+    async with serving(echo) as site:
+        reader, writer, listener = await site.upgrade()
+        writer.write(client_frame(b"a", 0x02))
+        writer.write(client_frame(b"", 0x00) * 1000)
+        writer.write(client_frame(b"p", 0x89))
+        assert await read_frame(reader) == (0x8A, b"p")
+        (protocol,) = site.ws.open_connections
+        assert protocol.listener._fragments == [b"a"]
+        writer.write(client_frame(b"", 0x00) + client_frame(b"b", 0x80))
+        assert await read_frame(reader) == (0x82, b"ab")
+        writer.write(client_frame(b"", 0x02) + client_frame(b"", 0x80))
+        assert await read_frame(reader) == (0x82, b"")
+        assert [await listener.messages.get() for _ in range(2)] == [b"ab", b""]
+        writer.close()
+
+
 async def test_text_messages_are_told_apart_whole_or_in_fragments() -> None:
     async with serving() as site:
         _, writer, listener = await site.upgrade()

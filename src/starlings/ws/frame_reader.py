@@ -74,7 +74,7 @@ class FrameReader(WSListener):
         self.on_message = listener.on_message
         self._protocol = protocol
         self._gatherer = gatherer
-        # None between messages; of a text message only the length is kept.
+        # None between messages. Of a text message only the length is kept.
         self._fragments: list[bytes] | None = None
         self._fragments_bytes = 0
         self._is_compressed = False
@@ -141,7 +141,8 @@ class FrameReader(WSListener):
         self._fragments_bytes += frame.payload_size
         if self._fragments_bytes > self._protocol.max_message_bytes:
             raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, "message too big")
-        if not self._is_text:
+        # Without the empty ones, of which a message may have any number within its bound.
+        if frame.payload_size and not self._is_text:
             self._fragments.append(frame.get_payload_as_bytes())
         if frame.fin:
             self._finish_message(self._fragments)
