@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+from typing import cast
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -177,6 +179,30 @@ async def test_abort_resets_the_connection_at_once() -> None:
         writer.close()
         listener.connection.send(b"nobody hears")
         listener.connection.close()
+
+
+async def test_a_socket_that_takes_no_options_is_aborted_all_the_same() -> None:
+    class Gone:
+        """As of a system that knows no options of a socket whose peer is gone."""
+
+        family = socket.AF_INET
+
+        def __init__(self, transport: asyncio.Transport) -> None:
+            self.abort = transport.abort
+
+        def get_extra_info(self, name: str) -> Gone:
+            return self
+
+        def setsockopt(self, *_: object) -> None:
+            raise OSError(errno.EINVAL, "invalid argument")
+
+    async with serving() as site:
+        _, writer, listener = await site.upgrade()
+        (protocol,) = site.ws.open_connections
+        protocol._loop_transport = cast(asyncio.Transport, Gone(protocol._loop_transport))
+        listener.connection.abort()
+        assert await listener.closed == (None, ABORTED)
+        writer.close()
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])

@@ -319,7 +319,10 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         self._outbox.close()
         sock = self._loop_transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+            # Some systems refuse when the peer is gone. Whoever cuts off a slow reader is in the
+            # middle of writing to others.
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         self._loop_transport.abort()
 
     def _on_drained(self) -> None:
