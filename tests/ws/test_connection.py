@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import socket
 from typing import cast
 
@@ -221,4 +222,42 @@ async def test_remote_address_is_that_of_the_peer() -> None:
     async with serving() as site:
         _, writer, listener = await site.upgrade()
         assert listener.connection.remote_address == writer.get_extra_info("sockname")
+        writer.close()
+
+
+def kept(*names: str) -> list[str]:
+    """Of objects of these types, those that are still there."""
+    return [type(one).__name__ for one in gc.get_objects() if type(one).__name__ in names]
+
+
+@pytest.mark.parametrize("how", ["by the peer", "by us", "unanswered", "aborted", "lost"])
+async def test_a_connection_that_has_ended_is_freed_at_once(how: str) -> None:
+    """However long it lasted: the server looks for cycles of old objects very seldom."""
+    parts = ("ServerProtocol", "FrameReader", "Connection", "Outbox", "OutboxTransport")
+    async with serving(ws=WebSocketOptions(close_timeout_seconds=0.05)) as site:
+        reader, writer, listener = await site.upgrade()
+        gc.collect()
+        assert set(kept(*parts)) == set(parts)
+        gc.disable()
+        try:
+            match how:
+                case "by the peer":
+                    writer.write(client_frame(b"\x03\xe8", 0x88))
+                case "by us":
+                    listener.connection.close()
+                    await read_frame(reader)
+                    writer.write(client_frame(b"\x03\xe8", 0x88))
+                case "unanswered":
+                    listener.connection.close()
+                case "aborted":
+                    listener.connection.abort()
+                case _:
+                    writer.transport.abort()
+            await listener.closed
+            del listener
+            for _ in range(10):  # the loop's own references go in its next turns
+                await asyncio.sleep(0)
+            assert kept(*parts) == []
+        finally:
+            gc.enable()
         writer.close()

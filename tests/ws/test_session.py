@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -282,6 +283,23 @@ async def test_a_lost_connection_lets_everything_go_once() -> None:
         peer.lose()
         assert world.face.hub.statistics().listeners == 0
         assert world.face.statistics().ended == {"connection_lost/None": 1}
+
+
+async def test_what_a_session_had_is_freed_when_it_ends() -> None:
+    """At once, and not when cycles are looked for."""
+    parts = {"CatchUp", "Inbox", "SessionQueries"}
+    async with a_world() as world:
+        peer = await world.ready()
+        sid, _ = await world.create(Kind.MAP)
+        await peer.subscribe((sid, "map", 0))
+        gc.collect()
+        gc.disable()
+        try:
+            peer.lose()
+            await settle()
+            assert not [one for one in gc.get_objects() if type(one).__name__ in parts]
+        finally:
+            gc.enable()
 
 
 async def test_a_drained_client_is_let_go_when_it_has_read_the_close() -> None:

@@ -129,7 +129,7 @@ class CatchUp:
         self.subscriptions: dict[str, Subscription] = {}
         """By SID of the object."""
         self.queries = SessionQueries(
-            queries, encoder, service, actor, peer, lambda: len(self.subscriptions)
+            queries, encoder, service, actor, peer, self.subscriptions.__len__
         )
         self._jobs: deque[_Job | _Cancel | _Gap] = deque()
         self._waiting = 0

@@ -114,6 +114,10 @@ class FrameReader(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.listener.on_close(*self._protocol.ended())
 
+    def let_go(self) -> None:
+        """Nothing comes any more."""
+        del self._protocol, self.listener, self.on_message
+
     def pause_writing(self) -> None:
         """Not used: ``ServerProtocol`` takes this call itself."""
 

@@ -356,8 +356,9 @@ class Outbox:
     def cut(self, reason: str) -> None:
         """Drop everything and have the connection aborted; only the first call counts."""
         if not self._is_closed:
+            on_cut = self._on_cut
             self.close()
-            self._on_cut(reason)
+            on_cut(reason)
 
     def close(self) -> None:
         """Drop everything and accept nothing more, because the connection is gone."""
@@ -368,6 +369,8 @@ class Outbox:
         self._turn, self._turn_bytes = [], 0
         self._backlog, self._backlog_bytes = None, 0
         self._flusher.discard_backlogged(self)
+        # Never called again. They hold the connection, which holds this.
+        self._on_cut = self._on_drained = _do_nothing
 
     def refuse_more(self) -> None:
         """Accept nothing more, but still write out what is here: the last frame was a close."""
@@ -384,6 +387,10 @@ class Outbox:
         except (OSError, RuntimeError):
             # uvloop raises RuntimeError when the handle was closed by somebody else.
             self.cut(WRITE_FAILED)
+
+
+def _do_nothing(*_: object) -> None:
+    pass
 
 
 def _pieces(frames: list[bytes]) -> Iterable[tuple[bytes, int]]:

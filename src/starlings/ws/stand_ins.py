@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 __all__ = ["Discarder", "OutboxTransport", "PeerLogger", "make_head"]
 
@@ -44,27 +43,33 @@ def make_head(head: bytes, may_compress: bool) -> bytes:
     return b"\r\n".join(kept) + b"\r\n\r\n"
 
 
+class _ServerProtocol(Protocol):
+    """``transport.ServerProtocol``, as picows is led to it."""
+
+    def write_from_picows(self, data: bytes) -> None:
+        """The answer to the handshake, or a close frame after a breach of protocol."""
+
+    def close_from_picows(self) -> None:
+        """After a refused handshake, or some time after such a close frame."""
+
+
 class OutboxTransport:
-    """What picows takes for the loop's transport: all that it writes goes through the outbox.
+    """What picows takes for the loop's transport: all that it writes goes through the outbox."""
 
-    Args:
-        transport: The loop's.
-        write: Takes the answer to the handshake, and close frames after a breach of protocol.
-        close: Is called after a refused handshake, and some time after such a close frame.
-    """
+    __slots__ = ("_protocol", "_transport", "get_extra_info")
 
-    __slots__ = ("_transport", "close", "get_extra_info", "write")
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        write: Callable[[bytes], None],
-        close: Callable[[], None],
-    ) -> None:
-        self.write = write
-        self.close = close
+    def __init__(self, transport: asyncio.Transport, protocol: _ServerProtocol) -> None:
         self.get_extra_info = transport.get_extra_info
         self._transport = transport
+        self._protocol: _ServerProtocol | None = protocol
+
+    def write(self, data: bytes) -> None:
+        if self._protocol is not None:
+            self._protocol.write_from_picows(data)
+
+    def close(self) -> None:
+        if self._protocol is not None:
+            self._protocol.close_from_picows()
 
     def get_write_buffer_size(self) -> int:
         """Never 0, for then picows writes to the socket past everybody."""
@@ -72,6 +77,10 @@ class OutboxTransport:
 
     def abort(self) -> None:
         self._transport.abort()
+
+    def let_go(self) -> None:
+        """The connection is gone; picows may still call, some time after a breach of protocol."""
+        self._protocol = None
 
 
 class Discarder(asyncio.Protocol):

@@ -125,6 +125,7 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         "_loop_transport",
         "_outbox",
         "_server",
+        "_stand_in",
         "acknowledgements_until_noted",
         "agreement",
         "is_closing",
@@ -179,9 +180,8 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         self._set_socket_options(transport.get_extra_info("socket"))
         fd = -1 if is_tls else transport.get_extra_info("socket").fileno()
         self._outbox = Outbox(transport, self._server.flusher, self._abort, self._on_drained, fd)
-        super().connection_made(
-            OutboxTransport(transport, self.write_from_picows, self.close_from_picows)
-        )
+        self._stand_in = OutboxTransport(transport, self)
+        super().connection_made(self._stand_in)
 
     def data_received(self, data: bytes) -> None:
         """Take the rebuilt request head, then bytes that came behind it."""
@@ -207,12 +207,18 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         self._server.open_connections.discard(self)
         if self._close_timer is not None:
             self._close_timer.cancel()
+            self._close_timer = None
         self._outbox.close()
         self._server.gatherer.discard(self)
         super().connection_lost(exc)
         if self.on_lost is not None:
             self.on_lost()
             self.on_lost = None
+        # What refers to this in turn lets go of it, so that all is freed now: cycles that have
+        # lasted for long are looked for very seldom (``app.garbage``).
+        self._stand_in.let_go()
+        if self.listener is not None:
+            self.listener.let_go()
 
     def shutdown(self) -> None:
         """The server stops (called by uvicorn)."""
