@@ -11,7 +11,7 @@ import pytest
 from starlings.core.limits import OFF
 from starlings.core.objects import Kind
 from starlings.storage.memory import MemoryStore
-from starlings.ws.inbox import MOST_REQUESTS
+from starlings.ws.inbox import MOST_REQUESTS, REQUEST_ID_CHARACTERS
 from tests.ws.sessions import a_world, settle, subscription_body
 
 
@@ -127,6 +127,21 @@ async def test_a_repeated_request_of_another_identity_is_another() -> None:
             answer = await peer.ask("POST", f"/v3/Lists/{sid}/Items", {"data": {}}, headers=headers)
             indexes.append(answer.body["index"])
         assert indexes == [0, 1]
+
+
+async def test_an_id_of_a_request_has_a_bound() -> None:
+    """It is written to the log with the event, and remembered."""
+    async with a_world() as world:
+        peer = await world.ready()
+        sid, _ = await world.create(Kind.LIST)
+        statuses = []
+        for size in (REQUEST_ID_CHARACTERS, REQUEST_ID_CHARACTERS + 1):
+            headers = {"Twilio-Request-Id": "x" * size}
+            answer = await peer.ask("POST", f"/v3/Lists/{sid}/Items", {"data": {}}, headers=headers)
+            statuses.append((answer.status, answer.body.get("code")))
+        assert statuses == [(201, None), (400, 20001)]
+        page = await peer.ask("GET", f"/v3/Lists/{sid}/Items")
+        assert len(page.body["items"]) == 1
 
 
 async def test_a_flood_is_answered_429_until_the_second_is_over() -> None:

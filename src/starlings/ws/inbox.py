@@ -36,12 +36,14 @@ from starlings.ws.catchup import CatchUp
 from starlings.ws.render import render_error
 from starlings.ws.requests import Caller, RequestHandler, is_change
 
-__all__ = ["MOST_REQUESTS", "Asker", "Inbox"]
+__all__ = ["MOST_REQUESTS", "REQUEST_ID_CHARACTERS", "Asker", "Inbox"]
 
 logger = logging.getLogger("starlings.ws")
 
 MOST_REQUESTS = 1_000
 """Requests of one connection under way; more are answered 429."""
+REQUEST_ID_CHARACTERS = 128
+"""Of a request's id, which goes into the log and is remembered for a while; the SDKs send 34."""
 _SUBSCRIBED = encode_subscription_response(100, 30_000)
 
 
@@ -176,17 +178,22 @@ class Inbox:
             case _:
                 pass
         request_id = request.http_request.find_header("Twilio-Request-Id")
+        if request_id is not None and len(request_id) > REQUEST_ID_CHARACTERS:
+            raise Refusal(
+                Reason.BAD_PARAMETER,
+                f"Twilio-Request-Id has more than {REQUEST_ID_CHARACTERS} characters",
+            )
         asked_under: Subscription | None = None
         if asker.catch_up is not None and route.operation is Operation.REMOVE_ITEM:
             asked_under = asker.catch_up.subscriptions.get(route.object_ref or "")
         if request_id is None or not is_change(request):
-            answer = await handler.answer(request, route, caller)
+            answer = await handler.answer(request, route, caller, request_id)
         else:
             key = (caller.service.oid, caller.actor.identity, request_id, route)
             self._asking[request_id] = self._asking.get(request_id, 0) + 1
             try:
                 answer = await self._repeats.answer(
-                    key, lambda: handler.answer(request, route, caller)
+                    key, lambda: handler.answer(request, route, caller, request_id)
                 )
             finally:
                 still_asking = self._asking.pop(request_id) - 1

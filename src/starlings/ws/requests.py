@@ -137,8 +137,13 @@ class RequestHandler:
             raise Refusal(Reason.SERVICE_NOT_FOUND, "The token is for another service")
         return target
 
-    async def answer(self, request: Request, route: Route, caller: Caller) -> Answer:
+    async def answer(
+        self, request: Request, route: Route, caller: Caller, request_id: str | None
+    ) -> Answer:
         """Carry out a request.
+
+        Args:
+            request_id: Is told with the events that it causes.
 
         Raises:
             Refusal, Fault: To be rendered by the session.
@@ -156,7 +161,7 @@ class RequestHandler:
             key,
             _read_body(request),
             request,
-            request.http_request.find_header("Twilio-Request-Id"),
+            request_id,
         )
         return await self._handlers[route.operation](call)
 
