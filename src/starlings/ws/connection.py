@@ -109,9 +109,9 @@ class Connection:
         self._protocol = protocol
         self._outbox = outbox
 
-    def send(self, frame: bytes | bytearray | memoryview) -> None:
+    def send(self, message: bytes | bytearray | memoryview) -> None:
         """Send one binary message after all earlier ones; see ``Outbox.append``."""
-        self._outbox.append(ws_frame(frame))
+        self._outbox.append(ws_frame(message))
 
     @property
     def sink(self) -> Outbox | None:

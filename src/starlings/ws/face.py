@@ -116,44 +116,34 @@ class SyncFace:
         self._opened += 1
 
     def remove(self, session: SyncSession, reason: str) -> None:
-        if session in self._sessions:
-            self._sessions.discard(session)
-            self._ended[reason] += 1
-            if self._reachability is not None and session.caller is not None:
-                self._reachability.disconnected(session, session.caller.service)
-            if self._presence is not None and session.caller is not None:
-                self._presence.disconnected(session, session.caller.service)
-            identity = "-" if session.token is None else session.token.identity
-            seconds, counted = session.summary()
-            logger.info(
-                "A session ended reason=%s identity=%r seconds=%.1f received=%d",
-                reason,
-                identity,
-                seconds,
-                counted.messages_received,
-            )
+        if session not in self._sessions:
+            return
+        self._sessions.discard(session)
+        self._ended[reason] += 1
+        if self._reachability is not None and session.caller is not None:
+            self._reachability.disconnected(session, session.caller.service)
+        if self._presence is not None and session.caller is not None:
+            self._presence.disconnected(session, session.caller.service)
+        identity = "-" if session.token is None else session.token.identity
+        seconds, counted = session.summary()
+        logger.info(
+            "A session ended reason=%s identity=%r seconds=%.1f received=%d",
+            reason,
+            identity,
+            seconds,
+            counted.messages_received,
+        )
 
     def on_ready(self, session: SyncSession) -> None:
-        assert session.caller is not None
+        caller = session.caller
+        assert caller is not None
+        service, identity, endpoint = caller.service, caller.actor.identity, session.endpoint
         if self._reachability is not None:
-            caller = session.caller
-            self._reachability.connected(
-                session, caller.service, caller.actor.identity, session.endpoint
-            )
+            self._reachability.connected(session, service, identity, endpoint)
         if self._presence is not None:
-            caller = session.caller
-            self._presence.connected(
-                session,
-                caller.service,
-                caller.actor.identity,
-                session.client_endpoint,
-                session.endpoint,
-            )
+            self._presence.connected(session, service, identity, session.client_endpoint, endpoint)
         logger.info(
-            "A session began service=%s identity=%r endpoint=%s",
-            session.caller.service.sid,
-            session.caller.actor.identity,
-            session.endpoint,
+            "A session began service=%s identity=%r endpoint=%s", service.sid, identity, endpoint
         )
 
     def _broadcast(self, sinks: Collection[Sink], frames: list[bytes]) -> None:

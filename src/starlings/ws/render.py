@@ -34,6 +34,7 @@ __all__ = [
     "render_items",
     "render_message",
     "render_object",
+    "render_removed_item",
 ]
 
 _encode = msgspec.json.Encoder().encode
