@@ -71,8 +71,6 @@ class Answered:
 class _Connection:
     """Stands in for ``connection.Connection``: nothing is sent late unless ``is_stalled``."""
 
-    remote_address = None
-
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.queued_bytes = 0

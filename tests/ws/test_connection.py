@@ -218,13 +218,6 @@ async def test_a_lost_connection_is_heard_without_a_code(how: str) -> None:
         writer.close()
 
 
-async def test_remote_address_is_that_of_the_peer() -> None:
-    async with serving() as site:
-        _, writer, listener = await site.upgrade()
-        assert listener.connection.remote_address == writer.get_extra_info("sockname")
-        writer.close()
-
-
 def kept(*names: str) -> list[str]:
     """Of objects of these types, those that are still there."""
     return [type(one).__name__ for one in gc.get_objects() if type(one).__name__ in names]

@@ -97,13 +97,9 @@ class Connection:
     """One open WebSocket, as its owner sees it. No method blocks or raises once the peer is
     gone."""
 
-    __slots__ = ("_outbox", "_protocol", "remote_address", "send_framed")
+    __slots__ = ("_outbox", "_protocol", "send_framed")
 
-    def __init__(
-        self, protocol: _ServerProtocol, outbox: Outbox, remote_address: tuple[str, int] | None
-    ) -> None:
-        self.remote_address = remote_address
-        """Host and port of the TCP peer (a proxy, if there is one); None for a unix socket."""
+    def __init__(self, protocol: _ServerProtocol, outbox: Outbox) -> None:
         self.send_framed: Callable[[bytes], None] = outbox.append
         """Send what ``ws_frame`` built once for many connections; same order as ``send``."""
         self._protocol = protocol

@@ -267,9 +267,7 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
     # What Connection and the frame reader call.
 
     def make_connection(self) -> Connection:
-        peer = self._loop_transport.get_extra_info("peername")
-        address = (peer[0], peer[1]) if isinstance(peer, tuple) else None
-        connection = Connection(self, self._outbox, address)
+        connection = Connection(self, self._outbox)
         if self.agreement is not None and self._server.deflate is not None:
             connection.send_framed = self._server.deflate.make_sender(
                 connection.send_framed, self.agreement
