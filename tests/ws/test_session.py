@@ -25,6 +25,10 @@ from starlings.wire.messages import (
     Update,
 )
 from starlings.wire.session_events import Reason as EndReason
+from starlings.ws.catchup import CatchUp
+from starlings.ws.inbox import Inbox
+from starlings.ws.queries import SessionQueries
+from tests.ws.objects import list_objects
 from tests.ws.sessions import ADMIN, START_MS, Answered, Token, a_world, settle
 
 HOUR = 3_600
@@ -287,17 +291,18 @@ async def test_a_lost_connection_lets_everything_go_once() -> None:
 
 async def test_what_a_session_had_is_freed_when_it_ends() -> None:
     """At once, and not when cycles are looked for."""
-    parts = {"CatchUp", "Inbox", "SessionQueries"}
+    parts = (CatchUp, Inbox, SessionQueries)
+    others = list_objects(*parts)
     async with a_world() as world:
         peer = await world.ready()
         sid, _ = await world.create(Kind.MAP)
         await peer.subscribe((sid, "map", 0))
-        gc.collect()
+        assert len(list_objects(*parts)) == len(others) + len(parts)
         gc.disable()
         try:
             peer.lose()
             await settle()
-            assert not [one for one in gc.get_objects() if type(one).__name__ in parts]
+            assert list_objects(*parts) == others
         finally:
             gc.enable()
 
