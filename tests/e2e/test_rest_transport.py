@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from pathlib import Path
@@ -303,3 +304,35 @@ def test_requests_keep_one_connection(server: ServerProcess) -> None:
             received += chunk
 
     assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"404", b"404", b"200"]
+
+
+# --- what is refused before the API hears of it ---
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"GET /v1/Services/" + b"x" * 33_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", 431, 20431),
+        (b"GET /v1/\xff HTTP/1.1\r\nHost: h\r\n\r\n", 400, 20001),
+        (b"FOO /v1/Services HTTP/1.1\r\nHost: h\r\n\r\n", 400, 20001),
+        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n", 413, 20413),
+    ],
+)
+def test_what_the_server_refuses_by_itself_looks_like_any_refusal(
+    server: ServerProcess, sent: bytes, status: int, code: int
+) -> None:
+    url = httpx.URL(server.base_url)
+    assert url.port is not None
+    with socket.create_connection((url.host, url.port), timeout=10) as peer:
+        peer.sendall(sent)
+        answer = b""
+        while part := peer.recv(65536):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\naccess-control-allow-origin: *" in head
+    assert re.search(rb"\r\ntwilio-request-id: RQ[0-9a-f]{32}\r\n", head)
+    assert b"\r\ncontent-type: application/json" in head
+    refusal = json.loads(body)
+    assert (refusal["status"], refusal["code"]) == (status, code)
+    assert refusal["message"]

@@ -181,16 +181,17 @@ async def test_a_body_above_the_bound_is_refused_by_its_announced_length() -> No
         heard.append(scope["path"])
         await hello(scope, receive, send)
 
-    options = HttpOptions(
-        body_bytes=1000, too_large=lambda: ([(b"x-request", b"1")], b'{"code": 1}')
-    )
+    def refuse(status: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        return [(b"x-request", b"1")], f"{status} {message}".encode()
+
+    options = HttpOptions(body_bytes=1000, refusal=refuse)
     async with serving(app=app, http=options) as site:
         reader, writer = await site.connect()
         writer.write(post(1000) + b"x" * 1000)
         assert (await read_response(reader))[0] == 200
         writer.write(post(1001, b"/large"))
         status, head, body = await read_response(reader)
-        assert (status, body) == (413, b'{"code": 1}')
+        assert (status, body) == (413, b"413 Request body too large: at most 1000 bytes")
         assert b"content-type: application/json\r\n" in head
         assert b"x-request: 1\r\n" in head
         assert heard == ["/p"]
@@ -214,6 +215,57 @@ async def test_a_chunked_body_above_the_bound_is_refused_as_it_comes() -> None:
         assert (await read_response(reader))[2] == b"POST /p 1000"
         writer.write(head + chunk * 6)
         assert (await refused(reader))[0] == 413
+
+
+# Trailers.
+
+CHUNKED = b"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_trailers_are_no_headers() -> None:
+    """Whoever looked at the headers before us, a proxy, did not see them."""
+    seen: list[list[bytes]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await hello(scope, receive, send)
+        seen.append([name for name, _ in scope["headers"]])
+
+    trailers = b"Authorization: Basic eA==\r\nX-Forwarded-For: 1.2.3.4\r\n"
+    request = CHUNKED + b"2\r\nab\r\n0\r\n" + trailers + b"\r\n"
+    async with serving(app=app) as site:
+        reader, writer = await site.connect()
+        writer.write(request)  # in one segment, before the application has looked
+        assert (await read_response(reader))[2] == b"POST /p 2"
+        for start in range(len(request)):
+            writer.write(request[start : start + 1])
+            await asyncio.sleep(0)
+        assert (await read_response(reader))[2] == b"POST /p 2"
+        writer.write(GET)
+        assert (await read_response(reader))[0] == 200
+    assert seen == [[b"host", b"transfer-encoding"]] * 2 + [[b"host"]]
+
+
+@pytest.mark.parametrize("line", [b"a:\r\n", b"a: " + b"x" * 20_000])
+async def test_trailers_without_end_are_refused(line: bytes) -> None:
+    async with serving(http=HttpOptions(head_bytes=1000)) as site:
+        reader, writer = await site.connect()
+        writer.write(CHUNKED + b"0\r\n")
+        for _ in range(400):
+            writer.write(line)
+            await asyncio.sleep(0)
+        assert (await refused(reader))[0] == 431
+
+
+async def test_small_chunks_are_not_taken_for_trailers() -> None:
+    async with serving(http=HttpOptions(head_bytes=1000)) as site:
+        reader, writer = await site.connect()
+        writer.write(CHUNKED)
+        for _ in range(3000):
+            for piece in (b"1\r\n", b"x", b"\r\n"):
+                writer.write(piece)
+                await asyncio.sleep(0)
+        writer.write(b"0\r\n\r\n")
+        assert (await read_response(reader))[2] == b"POST /p 3000"
 
 
 # Bad syntax.

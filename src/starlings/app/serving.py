@@ -138,9 +138,7 @@ async def _serve_store(
     face = _make_face(settings, node, keyring, reachability, presence)
     dispatcher = _make_dispatcher(settings, node, store, keyring)
     await dispatcher.start()
-    http = BoundedHttpServer(
-        HttpOptions(max_connections=_most_connections(), too_large=rest.refuse_too_large)
-    )
+    http = BoundedHttpServer(HttpOptions(max_connections=_most_connections(), refusal=rest.refuse))
     health = Health(directory.path, lambda: store.is_writable)
     requests = RequestCounter()
     figures = list_figures(store, rest, face, http, authenticator, keyring)

@@ -35,6 +35,17 @@ __all__ = ["Authenticator", "RestApp", "RestStatistics"]
 _log = logging.getLogger("starlings.rest")
 
 _SYNTAX_STATUSES = (400, 413)
+_UNHEARD = {
+    reason.status: reason
+    for reason in (
+        Reason.BAD_PARAMETER,
+        Reason.REQUEST_TIMEOUT,
+        Reason.BODY_TOO_LARGE,
+        Reason.HEAD_TOO_LARGE,
+        Reason.UNAVAILABLE,
+    )
+}
+"""Why the server refuses a request by itself."""
 
 
 class Authenticator(Protocol):
@@ -115,9 +126,13 @@ class RestApp:
         finally:
             self._concurrent -= 1
 
-    def refuse_too_large(self) -> tuple[list[Header], bytes]:
-        """The answer to a body that the server refuses before this application hears of it."""
-        response = render_error(Refusal(Reason.BODY_TOO_LARGE))
+    def refuse(self, status: int, message: str) -> tuple[list[Header], bytes]:
+        """Headers but for type and length, and body, of the answer to a request that the server
+        refuses before this application hears of it.
+        """
+        if status == Reason.BODY_TOO_LARGE.status:
+            message = f"Request body too large: at most {self._most_bytes} bytes are allowed"
+        response = render_error(StarlingsError(_UNHEARD[status], message))
         headers = encode_headers(response._replace(body=b"", headers=()), self._next_id(), 0.0, 0)
         return [header for header in headers if header[0] != b"content-length"], response.body
 

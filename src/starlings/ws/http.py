@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -43,9 +43,9 @@ class HttpOptions:
     ``body_bytes`` is checked against Content-Length before the application hears of the request,
     and against chunks as they come. ``max_connections`` and ``max_connections_per_address`` count
     TCP connections, upgraded ones too; None is no bound. Behind a proxy all have the proxy's
-    address. ``too_large`` makes the answer with status 413: its headers, of which content type and
-    length are left out, and its JSON body; it is the application's to say what all its answers look
-    like.
+    address. ``refusal`` makes the answer of a status and a sentence: its headers, of which content
+    type and length are left out, and its JSON body; it is the application's to say what all its
+    answers look like.
     """
 
     head_bytes: int = 32 * 1024
@@ -54,7 +54,10 @@ class HttpOptions:
     body_seconds: float = 60.0
     max_connections: int | None = None
     max_connections_per_address: int | None = None
-    too_large: Callable[[], tuple[list[tuple[bytes, bytes]], bytes]] = lambda: ([], b"{}")
+    refusal: Callable[[int, str], tuple[list[tuple[bytes, bytes]], bytes]] = lambda status, text: (
+        [],
+        b"{}",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,8 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         self._chunk_bytes = 0
         self._begun_in_chunk = 0
         self._body_bytes = 0
+        # Since the last byte of the body: lines that end chunks, trailers.
+        self._tail_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -149,7 +154,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_admitted:
             self._start_deadline(_HEAD)
         else:
-            self._refuse(503, b"Too many connections")
+            self._refuse(503, "Too many connections")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
@@ -161,6 +166,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         is_body = self._phase == _BODY
+        self._tail_bytes += len(data)
         self._chunk_bytes = len(data)
         self._begun_in_chunk = 0
         try:
@@ -171,7 +177,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
                 self._upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
-            self._refuse(400, b"Invalid HTTP request received.")
+            self._refuse(400, "Invalid HTTP request")
             return
         if self._is_refused:
             return
@@ -184,8 +190,11 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             # most.)
             self._head_bytes += len(data)
             if self._head_bytes > self._options.head_bytes:
-                self._refuse(431, b"Request head is too large")
+                self._refuse_large_head()
                 return
+        elif self._phase == _BODY and self._tail_bytes > self._options.head_bytes:
+            self._refuse(431, f"Trailers too large: at most {self._options.head_bytes} bytes")
+            return
         if self._timed_phase != self._phase:
             self._start_deadline(self._phase)
 
@@ -198,6 +207,12 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers are none of ours: in the place of headers they would get past whoever looked at
+        # those, a proxy for example. [RFC 9110 section 6.5.1]
+        if self._phase != _BODY:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if self._is_refused:
             return
@@ -207,21 +222,23 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             self._head_bytes + self._chunk_bytes > options.head_bytes
             and self._sum_of_head() > options.head_bytes
         ):
-            self._refuse(431, b"Request head is too large")
+            self._refuse_large_head()
             return
         for name, value in self.headers:
             if name == b"content-length" and int(value) > options.body_bytes:
-                self._refuse_too_large()
+                self._refuse_large_body()
                 return
         super().on_headers_complete()
+        self._tail_bytes = 0
         self._phase = _BODY  # not before: until here a fault in the head may come up
 
     def on_body(self, body: bytes) -> None:
         if self._is_refused:
             return
         self._body_bytes += len(body)
+        self._tail_bytes = 0
         if self._body_bytes > self._options.body_bytes:
-            self._refuse_too_large()
+            self._refuse_large_body()
             return
         super().on_body(body)
 
@@ -237,12 +254,12 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             # An upgrade that we do not offer (h2c, CONNECT): answered as plain HTTP, then closed,
             # as what follows may be of another protocol.
             if self.cycle is None:
-                self._refuse(400, b"Unsupported upgrade")
+                self._refuse(400, "Unsupported upgrade")
             else:
                 self.cycle.keep_alive = False
         elif self._is_busy():
             # Asked for while an earlier response is still being made; nobody does.
-            self._refuse(400, b"Upgrade behind an unanswered request")
+            self._refuse(400, "Upgrade behind an unanswered request")
         else:
             self._hand_over(tail)
 
@@ -273,7 +290,9 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_deadline()
         self._timed_phase = phase
         seconds = self._options.head_seconds if phase == _HEAD else self._options.body_seconds
-        self._deadline = self.loop.call_later(seconds, self._refuse, 408, b"Request took too long")
+        self._deadline = self.loop.call_later(
+            seconds, self._refuse, 408, f"The request did not arrive within {seconds:g} seconds"
+        )
 
     def _stop_deadline(self) -> None:
         self._timed_phase = _IDLE
@@ -281,17 +300,13 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _refuse_too_large(self) -> None:
-        headers, body = self._options.too_large()
-        self._refuse(413, body, b"application/json", headers)
+    def _refuse_large_head(self) -> None:
+        self._refuse(431, f"Request head too large: at most {self._options.head_bytes} bytes")
 
-    def _refuse(
-        self,
-        status: int,
-        body: bytes,
-        content_type: bytes = b"text/plain",
-        headers: Sequence[tuple[bytes, bytes]] = (),
-    ) -> None:
+    def _refuse_large_body(self) -> None:
+        self._refuse(413, f"Request body too large: at most {self._options.body_bytes} bytes")
+
+    def _refuse(self, status: int, message: str) -> None:
         """Answer once and close; an earlier response that is still being made goes first, alone."""
         if self._is_refused or self.transport.is_closing():
             return
@@ -312,20 +327,15 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             # The application hears of a disconnect.
             cycle.disconnected = True
             cycle.message_event.set()
-        self._write_refusal(status, body, content_type, headers)
+        self._write_refusal(status, message)
 
-    def _write_refusal(
-        self,
-        status: int,
-        body: bytes,
-        content_type: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-    ) -> None:
+    def _write_refusal(self, status: int, message: str) -> None:
+        headers, body = self._options.refusal(status, message)
         lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
         lines += [b"%b: %b" % header for header in self.server_state.default_headers]
         lines += [b"%b: %b" % header for header in headers]
         lines += [
-            b"content-type: " + content_type,
+            b"content-type: application/json",
             b"content-length: %d" % len(body),
             b"connection: close",
         ]
