@@ -26,7 +26,6 @@ class History:
         self._ids_of_key: defaultdict[int, dict[ItemKey, list[int]]] = defaultdict(dict)
         self._sids_of_name: defaultdict[str, list[str]] = defaultdict(list)
         self._removed: set[int] = set()
-        self._revoked: set[tuple[int, str]] = set()
         self._request_ids: Counter[str] = Counter()
         self._listeners: list[Callable[[SyncObject, Event], None]] = []
         self.violations: list[str] = []
@@ -53,8 +52,6 @@ class History:
                 self._sids_of_name[target.unique_name or ""].append(target.sid)
             elif event.type is EventType.OBJECT_REMOVED:
                 self._removed.add(event.oid)
-            elif event.type in (EventType.PERMISSION_SET, EventType.PERMISSION_REMOVED):
-                self._revoked.add((event.oid, str(event.key)))
 
     def listen(self, listener: Callable[[SyncObject, Event], None]) -> None:
         """Have somebody hear every event in the step of its commit."""
@@ -89,10 +86,10 @@ class History:
         return self._sids_of_name[unique_name]
 
     def is_removed(self, sid: str) -> bool:
-        return oid_of(sid) in self._removed
+        return self.has_removed(oid_of(sid))
 
-    def had_permission_changes(self, sid: str, identity: str) -> bool:
-        return (oid_of(sid), identity) in self._revoked
+    def has_removed(self, oid: int) -> bool:
+        return oid in self._removed
 
     def is_superseded(self, sid: str, event_id: int) -> bool:
         """True if a later event made this one needless to send. [wire-protocol 8.5]"""

@@ -83,7 +83,7 @@ class LiveQueries:
         ]
         if holders and world.has_acl:
             sid, identity = self._chance.choice(holders)
-            await world.grant(sid, identity, may_read=False)
+            await world.grants.give(sid, identity, may_read=False)
 
     async def compare(self) -> list[str]:
         """Every result must be what the query matches in the store."""
@@ -120,6 +120,7 @@ class LiveQueries:
         if result is None:
             self._accuse(client, f"{query_id} is of no Map that is called {index_name}")
             return
+        self._world.maps_of_queries[query_id] = result.map_sid
         known = client.queries.get(query_id)
         if known is not None and known.is_wanted:
             return  # the SDK has it open, and ignores the answer
@@ -170,19 +171,19 @@ class LiveQueries:
         query = self._choose_query(client)
         if query is not None and self._world.has_acl:
             sid = query.result.map_sid
-            await self._world.grant(sid, client.identity, may_read=self._chance.is_so(0.3))
+            await self._world.grants.give(sid, client.identity, may_read=self._chance.is_so(0.3))
 
     async def _write(self, client: Client) -> None:
         """More changes than there are in a plain world."""
         del client
-        await self._world.change_map(self._chance.choice(self._names))
+        await self._world.writes.change_map(self._chance.choice(self._names))
 
     # Within
 
     async def _ask_for_permission(self, client: Client, index_name: str) -> None:
         sids = self._world.history.sids_of_name(index_name)
         if sids and self._chance.is_so(0.7):
-            await self._world.grant(sids[-1], client.identity, may_read=True)
+            await self._world.grants.give(sids[-1], client.identity, may_read=True)
 
     def _choose_index(self, client: Client) -> str:
         """A Map by its name, or by its SID if the client knows that."""
@@ -211,18 +212,16 @@ class LiveQueries:
         self._world.history.accuse(f"{client.name}: {sentence}")
 
     async def _differences(self, client: Client, query: QueryCopy) -> list[str]:
-        store, history = self._world.server.store, self._world.history
         sid = query.result.map_sid
         target = await self._world.find(sid)
-        may_read = target is None or await self._world.may_read(target, client.identity)
         if not query.is_wanted:
-            # Of a permission that was taken and given back it is not known which one counted.
-            was_taken = history.had_permission_changes(sid, client.identity)
-            if target is not None and not (query.failed_with == 403 and was_taken):
+            # Whether a refusal was right was judged when it was told.
+            if target is not None and query.failed_with != 403:
                 return [f"has failed with {query.failed_with}"]
             return []
-        if target is None or not may_read:
+        if target is None or not self._world.rights.may_read_now(sid, client.identity):
             return [f"goes on, on a Map that is there: {target is not None}"]
+        store = self._world.server.store
         rows = await store.list_items(target.oid, None, True, False, 10_000, self._world.now())
         there = _matching(self._parsed[query.text], rows)
         if query.items() != there:

@@ -12,14 +12,14 @@ import asyncio
 import errno
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from starlings.ws.connection import ConnectionStatistics
-from starlings.ws.outbox import CLOSE, Flusher, Outbox, ws_frame
+from starlings.ws.outbox import CLOSE, Flusher, Outbox, OutboxLimits, ws_frame
 from tests.simulation.chance import Chance
 
-__all__ = ["Connection", "Descriptors", "Link", "Listener", "Reader"]
+__all__ = ["Connection", "Descriptors", "Link", "Listener", "Reader", "Witness", "WitnessedFlusher"]
 
 
 class Listener(Protocol):
@@ -40,6 +40,14 @@ class Reader(Protocol):
     def on_frame(self, link: Link, frame: bytes) -> None: ...
 
     def on_lost(self, link: Link) -> None: ...
+
+
+class Witness(Protocol):
+    """Sees what passes the server's end of a link, in the step in which it does."""
+
+    def on_taken(self, link: Link, frame: bytes) -> None: ...
+
+    def on_sent(self, link: Link, frame: bytes) -> None: ...
 
 
 class Descriptors:
@@ -65,6 +73,25 @@ class Descriptors:
         return self._links[fd].write_at_once(data)
 
 
+class WitnessedFlusher(Flusher):
+    """Lets the links know of what is broadcast past their connections."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: OutboxLimits,
+        write: Callable[[int, bytes], int],
+    ) -> None:
+        super().__init__(loop, limits, write)
+        self.links: dict[Outbox, Link] = {}
+
+    def broadcast(self, outboxes: Iterable[Outbox], frames: list[bytes]) -> None:
+        for outbox in outboxes:
+            for frame in frames:
+                self.links[outbox].note_sent(frame)
+        super().broadcast(outboxes, frames)
+
+
 class Connection:
     """The server's end; the same interface as ``connection.Connection``."""
 
@@ -74,10 +101,13 @@ class Connection:
         self._link = link
         self._outbox = outbox
         self.sink = outbox
-        self.send_framed: Callable[[bytes], None] = outbox.append
 
     def send(self, frame: bytes | bytearray | memoryview) -> None:
-        self._outbox.append(ws_frame(frame))
+        self.send_framed(ws_frame(frame))
+
+    def send_framed(self, frame: bytes) -> None:
+        self._link.note_sent(frame)
+        self._outbox.append(frame)
 
     @property
     def queued_bytes(self) -> int:
@@ -102,12 +132,17 @@ class Link:
     def __init__(
         self,
         chance: Chance,
-        flusher: Flusher,
+        flusher: WitnessedFlusher,
         descriptors: Descriptors,
         make_listener: Callable[[], Listener],
         reader: Reader,
         window_bytes: int,
+        witnesses: Sequence[Witness] = (),
     ) -> None:
+        self.identity = ""
+        """Of the client, as it says; the next one as well."""
+        self.token = ""
+        self._witnesses = witnesses
         self._loop = asyncio.get_running_loop()
         self._chance = chance
         self._reader = reader
@@ -127,8 +162,17 @@ class Link:
         self._descriptors = descriptors
         self._fd = descriptors.open(self)
         self._outbox = Outbox(self, flusher, self._abort, self._on_drained, self._fd)
+        flusher.links[self._outbox] = self
         self._listener = make_listener()
         self._listener.on_open(Connection(self, self._outbox))
+
+    def note_sent(self, frame: bytes) -> None:
+        """The server has decided to send a complete frame."""
+        if self._witnesses:
+            size = frame[1]
+            payload = frame[2 if size < 126 else 4 if size == 126 else 10 :]
+            for witness in self._witnesses:
+                witness.on_sent(self, payload)
 
     # Sink
 
@@ -220,6 +264,8 @@ class Link:
         if self._up:
             frame = self._up.popleft()
             if self.is_server_open and not self._is_cut and not self._is_closing:
+                for witness in self._witnesses:
+                    witness.on_taken(self, frame)
                 self._listener.on_message(frame)
 
     # The end

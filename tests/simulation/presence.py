@@ -8,12 +8,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from starlings.core import commands as c
-from starlings.core.objects import SYSTEM, Actor, Kind, ObjectRef
+from starlings.core.objects import SYSTEM, Actor, Kind, Match, ObjectRef
 from starlings.core.sids import oid_of
 from starlings.node.node import Node
 from tests.simulation.attendance import ACTIONS, DONE, PRESENCE, Attendance, WatchedKeeper
 from tests.simulation.client import Client
 from tests.simulation.part import Step
+from tests.simulation.rights import MANAGE, READ, WRITE, Grant
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -23,7 +24,7 @@ __all__ = ["Presence"]
 _ADMIN = Actor(SYSTEM)
 _SETTINGS = "starlings.presence"
 _GUESTS = ["dora", "dora", "erik", "frida"]
-_IDENTITIES = ["alice", "bob", "carol", "zoe", *_GUESTS]
+_IDENTITIES = ["alice", "bob", "alina", "zoe", *_GUESTS]
 
 
 class Presence:
@@ -62,9 +63,8 @@ class Presence:
             for name in (PRESENCE, ACTIONS, DONE):
                 for identity in dict.fromkeys(_IDENTITIES):
                     ref = ObjectRef(world.service.oid, Kind.MAP, name)
-                    await world.server.node.execute(
-                        c.SetPermission(ref, identity, True, True, True, _ADMIN)
-                    )
+                    everything = frozenset({READ, WRITE, MANAGE})
+                    await world.grants.set(ref, Grant(identity, Match.EXACT, everything, None))
         for number, identity in enumerate(_GUESTS):
             self._guests.append(world.add_client(f"g{number}", identity))
 
@@ -80,12 +80,12 @@ class Presence:
     def mend(self) -> None:
         """Some stay for good, some are gone for good."""
         for guest in self._guests:
-            guest.away_until = 0.0
+            guest.session.away_until = 0.0
             if self._chance.is_so(0.5):
                 self._leave(guest, math.inf)
 
     def is_settled(self) -> bool:
-        return all(guest.is_ready or guest.away_until == math.inf for guest in self._guests)
+        return all(guest.is_ready or guest.session.away_until == math.inf for guest in self._guests)
 
     async def finish(self) -> None:
         """One change more, so that whoever missed the last one notices it."""
@@ -119,19 +119,19 @@ class Presence:
         del client
         guest = self._chance.choice(self._guests)
         now = asyncio.get_running_loop().time()
-        if guest.away_until > now and self._chance.is_so(0.7):
-            guest.away_until = 0.0
+        if guest.session.away_until > now and self._chance.is_so(0.7):
+            guest.session.away_until = 0.0
         else:
             self._leave(guest, now + self._chance.choice([0.0, 0.5, 1.5, 3.0, 12.0]))
 
     def _leave(self, guest: Client, until: float) -> None:
-        guest.away_until = until
-        if guest.link is not None and self._chance.is_so(0.5):
-            guest.link.cut()
+        guest.session.away_until = until
+        if guest.session.link is not None and self._chance.is_so(0.5):
+            guest.session.link.cut()
         else:
-            guest.hang_up()
+            guest.session.hang_up()
         if self._chance.is_so(0.3):
-            guest.load_anew()
+            guest.session.load_anew()
 
     async def _publish(self, client: Client) -> None:
         client = self._anybody(client)
