@@ -11,7 +11,7 @@ import pytest
 from starlings.core import commands as c
 from starlings.core.errors import Fault, Reason
 from starlings.core.limits import OFF
-from starlings.core.objects import Kind, ObjectRef
+from starlings.core.objects import Kind, ObjectRef, SyncObject
 from starlings.ws import catchup
 from tests.ws.sessions import ADMIN, World, a_world, settle, subscription_body
 
@@ -397,6 +397,27 @@ async def test_a_removal_while_a_repair_is_under_way_is_told(
             await settle()
         events = told(peer.take_events())
         assert events[-1] == ("map_removed", None)
+        assert world.face.hub.statistics().listeners == 0
+
+
+async def test_a_session_that_ends_while_an_object_is_looked_up_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_world() as world:
+        sid, _ = await a_map(world, 1)
+        peer = await world.ready()
+        gate, find_object = asyncio.Event(), world.store.find_object
+
+        async def find_late(oid: int) -> SyncObject | None:
+            await gate.wait()
+            return await find_object(oid)
+
+        monkeypatch.setattr(world.store, "find_object", find_late)
+        peer.ask_nowait("POST", "/v4/Subscriptions", subscription_body((sid, "map", -1)))
+        await settle()
+        peer.lose()
+        gate.set()
+        await settle()
         assert world.face.hub.statistics().listeners == 0
 
 

@@ -137,6 +137,7 @@ class CatchUp:
         self._failed: list[Failed] = []
         self._correlation_id: CorrelationId = 0
         self._is_working = False
+        self._is_ended = False
 
     # What the session asks for
 
@@ -206,6 +207,7 @@ class CatchUp:
 
     def end(self) -> None:
         """The session is over."""
+        self._is_ended = True
         self._jobs.clear()
         for sid in list(self.subscriptions):
             self.drop(sid)
@@ -318,6 +320,9 @@ class CatchUp:
             )
         ref = ObjectRef(self._service.oid, kind, entry.object_sid)
         target = await self._node.get_object(ref, self._actor, Right.READ)
+        if self._is_ended:
+            # The hub would keep it, and the whole session with it, for ever.
+            raise Refusal(kind.not_found)
         subscription = Subscription(target.oid, target.sid, kind, self._owner)
         self.subscriptions[target.sid] = subscription
         self._hub.watch(target.oid, self._service.sid, subscription)
