@@ -155,6 +155,66 @@ def test_an_ended_subscription_stays_ended() -> None:
     assert (subscription.mode, owner.sent) == (Mode.ENDED, [])
 
 
+def test_in_doubt_nothing_is_passed_on_until_all_doubts_are_over() -> None:
+    subscription, owner = a_live_one()
+    subscription.begin_doubt()
+    subscription.hear(a_delivery(1))
+    subscription.begin_doubt()
+    subscription.hear(a_delivery(2))
+    subscription.end_doubt()
+    assert owner.sent == []
+    subscription.end_doubt()
+    subscription.hear(a_delivery(3))
+    assert ids(owner) == [1, 2, 3]
+    assert owner.gaps == 0
+
+
+def test_a_catch_up_that_ends_in_doubt_goes_live_after_it() -> None:
+    subscription, owner = a_subscription()
+    subscription.begin_doubt()
+    subscription.hear(a_delivery(1))
+    subscription.hear(a_delivery(2))
+    assert subscription.go_live(1)
+    assert owner.sent == []
+    subscription.end_doubt()
+    assert ids(owner) == [2]
+
+
+def test_a_doubt_that_ends_before_the_catch_up_changes_nothing() -> None:
+    subscription, owner = a_subscription()
+    subscription.begin_doubt()
+    subscription.hear(a_delivery(1))
+    subscription.end_doubt()
+    assert subscription.mode is Mode.HOLDING
+    assert owner.sent == []
+    assert subscription.go_live(0)
+    assert ids(owner) == [1]
+
+
+def test_too_much_in_doubt_asks_for_a_catch_up() -> None:
+    subscription, owner = a_live_one()
+    with patch("starlings.node.subscription.MOST_HELD", 2):
+        subscription.begin_doubt()
+        for event_id in (1, 2, 3):
+            subscription.hear(a_delivery(event_id))
+        subscription.end_doubt()
+    assert owner.sent == []
+    assert owner.gaps == 1
+    assert subscription.go_live(3)
+    subscription.hear(a_delivery(4))
+    assert ids(owner) == [4]
+
+
+def test_a_doubt_that_ends_after_the_subscription_changes_nothing() -> None:
+    subscription, owner = a_live_one()
+    subscription.begin_doubt()
+    subscription.hear(a_delivery(1))
+    subscription.end()
+    subscription.end_doubt()
+    assert subscription.mode is Mode.ENDED
+    assert owner.sent == []
+
+
 def test_an_own_removal_of_an_item_is_muted_and_others_are_told() -> None:
     subscription, owner = a_live_one()
     subscription.hear(a_delivery(1, EventType.ITEM_REMOVED, endpoint="EP-own"))

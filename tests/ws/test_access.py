@@ -150,6 +150,63 @@ async def test_a_repair_does_not_go_on_for_whom_may_read_no_more(
     assert told(peer) == []
 
 
+@pytest.mark.parametrize("may_read", [False, True])
+async def test_nothing_goes_out_while_it_is_looked_whether_it_may(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch, may_read: bool
+) -> None:
+    peer = await closed.world.ready()
+    await peer.subscribe((closed.sid, "map", None))
+    gate = closed.hold(monkeypatch, "list_grants")
+    await closed.grant(may_read)
+    await closed.world.put(closed.ref, "later")
+    await closed.world.put(closed.ref, "latest")
+    assert told(peer) == []
+    gate.set()
+    await settle()
+    assert told(peer) == (["map_item_added"] * 2 if may_read else [str(DENIED)])
+
+
+@pytest.mark.parametrize("may_read", [False, True])
+async def test_no_result_goes_out_while_it_is_looked_whether_it_may(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch, may_read: bool
+) -> None:
+    peer = await closed.world.ready()
+    await _follow(closed, peer)
+    gate = closed.hold(monkeypatch, "list_grants")
+    await closed.grant(may_read)
+    await closed.world.put(closed.ref, "later")
+    await closed.world.put(closed.ref, "latest")
+    assert told(peer) == []
+    gate.set()
+    await settle()
+    assert told(peer) == (["live_query_updated"] if may_read else [str(DENIED)])
+    await closed.world.put(closed.ref, "after")
+    assert told(peer) == (["live_query_item_updated"] if may_read else [])
+
+
+async def test_a_result_that_has_not_changed_meanwhile_is_not_sent_anew(closed: Closed) -> None:
+    peer = await closed.world.ready()
+    await _follow(closed, peer)
+    await closed.grant(True)
+    assert told(peer) == []
+
+
+async def _follow(closed: Closed, peer: Peer) -> None:
+    """Begin a live query of all items, and subscribe to it."""
+    status, answer = await _search(peer, {"query_string": "", "type": "live_query"})
+    assert status == 200
+    entry = {
+        "object_sid": answer["query_id"],
+        "object_type": "live_query",
+        "last_event_id": answer["last_event_id"],
+        "indexName": "room",
+        "queryExpression": "",
+    }
+    body = subscription_body() | {"requests": [entry]}
+    await peer.ask("POST", "/v4/Subscriptions", body)
+    assert told(peer) == ["subscription_established"]
+
+
 @pytest.mark.parametrize("kind", [None, "live_query"])
 async def test_a_search_answers_nobody_who_lost_access_while_it_was_reading(
     closed: Closed, monkeypatch: pytest.MonkeyPatch, kind: str | None
@@ -209,18 +266,7 @@ async def test_a_live_query_ends_with_its_session_when_it_cannot_be_known_whethe
     closed: Closed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peer = await closed.world.ready()
-    status, answer = await _search(peer, {"query_string": "", "type": "live_query"})
-    assert status == 200
-    entry = {
-        "object_sid": answer["query_id"],
-        "object_type": "live_query",
-        "last_event_id": answer["last_event_id"],
-        "indexName": "room",
-        "queryExpression": "",
-    }
-    body = subscription_body() | {"requests": [entry]}
-    await peer.ask("POST", "/v4/Subscriptions", body)
-    assert told(peer) == ["subscription_established"]
+    await _follow(closed, peer)
 
     async def fail(*arguments: Any) -> Any:
         raise Fault(Reason.UNAVAILABLE)

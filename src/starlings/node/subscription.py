@@ -8,6 +8,10 @@ goes straight to the client::
 
     HOLDING --go_live(N)--> LIVE --hold()--> HOLDING        any --end()--> ENDED
 
+A grant that changes puts the subscription in *doubt* until its owner has looked whether the object
+may still be read: meanwhile events are held as well, and it goes live when the doubt is over. So
+nothing that was committed after a right was taken away goes to whoever lost it.
+
 What is held is bounded: past ``MOST_HELD`` the subscription forgets it and remembers only that it
 did. ``go_live`` then says no, and the owner catches up once more from where it is: the log has it
 all. An event that isn't the successor of the last one (the news was lost on its way) does the same
@@ -78,6 +82,8 @@ class Subscription:
     """Implements ``hub.Listener`` for one session and object."""
 
     __slots__ = (
+        "_doubts",
+        "_goes_live",
         "_held",
         "_overflowed",
         "_owner",
@@ -106,6 +112,9 @@ class Subscription:
         self.sink = owner.sink
         self._held: deque[Delivery | MessageDelivery] | None = deque()
         self._overflowed = False
+        self._doubts = 0
+        self._goes_live = False
+        """Once there is no doubt."""
 
     # From the hub
 
@@ -165,12 +174,17 @@ class Subscription:
     def go_live(self, last_id: int) -> bool:
         """The catch-up has reached event ``last_id``: pass on what came meanwhile.
 
+        In doubt it does so when that is over.
+
         False: too much came meanwhile. The subscription holds anew; catch up again from
             ``last_id``.
         """
         if self.mode is Mode.ENDED:
             return True
         self.last_id = last_id
+        if self._doubts:
+            self._goes_live = True
+            return True
         if self._overflowed:
             hidden = deque(one for one in self._held or () if _is_hidden(one))
             self.hold()
@@ -188,6 +202,22 @@ class Subscription:
             else:
                 self.hear_message(delivery)
         return True
+
+    def begin_doubt(self) -> None:
+        """Pass nothing on until ``end_doubt`` was called as often as this."""
+        self._doubts += 1
+        if self.mode is Mode.LIVE:
+            self.hold()
+            self._goes_live = True
+
+    def end_doubt(self) -> None:
+        """The owner has looked: the object may be read, or this has ended."""
+        self._doubts -= 1
+        if self._doubts or not self._goes_live or self.mode is not Mode.HOLDING:
+            return
+        self._goes_live = False
+        if not self.go_live(self.last_id):
+            self._owner.on_gap(self)
 
     def end(self) -> None:
         """Pass nothing on any more."""

@@ -135,6 +135,9 @@ class SessionQueries:
         self._holding = 0
         self._checks = 0
         """Moves whenever access may have changed."""
+        self._doubts = 0
+        """Looks at grants under way: until then no change goes out. Who lost the right to read gets
+        nothing that was committed after that."""
         self._is_ended = False
 
     def __len__(self) -> int:
@@ -185,6 +188,7 @@ class SessionQueries:
         confirmed = Established(live.id, LIVE_QUERY, live.event_id)
         self._peer.send(self._maker.frame(encode_established(correlation_id, [confirmed])))
         held.is_established = True
+        held.has_missed = False
         live.listen(held)
 
     def drop(self, query_id: str) -> None:
@@ -217,13 +221,17 @@ class SessionQueries:
 
     # From what is held
 
-    def send(self, frame: bytes) -> None:
-        self._peer.send(frame)
+    def send(self, held: _Held, frame: bytes) -> None:
+        if self._doubts:
+            held.has_missed = True
+        else:
+            self._peer.send(frame)
 
     def on_permission(self, identity: str) -> None:
         if may_concern(identity, self._actor.identity):
             self._checks += 1
-            self._queries.spawn(self.check_access())
+            self._doubts += 1
+            self._queries.spawn(self._settle_doubt())
 
     def fail(self, held: _Held, refusal: Refusal) -> None:
         """End a live query and say why."""
@@ -236,6 +244,19 @@ class SessionQueries:
             self._peer.send(self._maker.frame(encode_failed(None, [failed])))
 
     # Within
+
+    async def _settle_doubt(self) -> None:
+        try:
+            await self.check_access()
+        finally:
+            self._doubts -= 1
+        if self._doubts:
+            return
+        for held in self._held.values():
+            # One that is being read anew tells all of it afterwards.
+            if held.has_missed and held.live is not None and held.live.is_loaded:
+                self._peer.send(held.live.result_frame)
+            held.has_missed = False
 
     async def _begin(self, index_name: str, query: Query) -> Answer:
         held = await self._hold(index_name, query)
@@ -310,7 +331,7 @@ class SessionQueries:
 class _Held:
     """Implements ``live_query.QueryHolder`` for one live query of a session."""
 
-    __slots__ = ("_owner", "is_established", "live", "since")
+    __slots__ = ("_owner", "has_missed", "is_established", "live", "since")
 
     def __init__(self, owner: SessionQueries, since: float) -> None:
         self._owner = owner
@@ -318,9 +339,11 @@ class _Held:
         self.live: LiveQuery | None = None
         """None until it is loaded."""
         self.is_established = False
+        self.has_missed = False
+        """A change was held back."""
 
     def send(self, frame: bytes) -> None:
-        self._owner.send(frame)
+        self._owner.send(self, frame)
 
     def on_permission(self, identity: str) -> None:
         self._owner.on_permission(identity)

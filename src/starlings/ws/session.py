@@ -160,7 +160,14 @@ class SyncSession(SubscriptionOwner):
         caller = self.caller
         if caller is None or not may_concern(str(delivery.event.key), caller.actor.identity):
             return
-        self._face.spawn(self.check_access(subscription))
+        subscription.begin_doubt()
+        self._face.spawn(self._settle_doubt(subscription))
+
+    async def _settle_doubt(self, subscription: Subscription) -> None:
+        try:
+            await self.check_access(subscription)
+        finally:
+            subscription.end_doubt()
 
     async def check_access(self, subscription: Subscription) -> None:
         """End a subscription whose object may not be read any more."""
