@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -29,9 +29,15 @@ class _CountedCatchUp(CatchUp):
         chance.counts[name] += 1
 
 
+async def _run_at_once(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Stands in for ``asyncio.to_thread``: threads have no place in a held loop."""
+    return function(*arguments)
+
+
 @contextmanager
 def small_bounds() -> Iterator[None]:
     with (
+        patch("asyncio.to_thread", _run_at_once),
         patch("starlings.ws.session.CatchUp", _CountedCatchUp),
         patch("starlings.ws.catchup.PAGE_EVENTS", 5),
         patch("starlings.ws.catchup.PAGE_BYTES", 2000),

@@ -75,6 +75,10 @@ class Grants:
     async def open_again(self, client: Client) -> None:
         """An application tries once more what it was refused."""
         failed = [copy for copy in client.copies.values() if copy.is_failed]
+        rights = self._world.rights
+        hopeful = [copy for copy in failed if rights.may_read_now(copy.sid, client.identity)]
+        if hopeful and self._chance.is_so(0.8):
+            failed = hopeful
         if failed and client.is_ready:
             await self._open_anew(client, self._chance.choice(failed))
 

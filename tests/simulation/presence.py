@@ -7,7 +7,6 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from starlings.core import commands as c
 from starlings.core.objects import SYSTEM, Actor, Kind, Match, ObjectRef
 from starlings.core.sids import oid_of
 from starlings.node.node import Node
@@ -47,14 +46,13 @@ class Presence:
         return {}
 
     async def begin(self) -> None:
-        world, chance = self._world, self._chance
+        world = self._world
         keeper = world.server.keeper
         assert keeper is not None
-        window_ms = chance.choice([None, 1_000, 5_000, 9_000])
-        if window_ms is not None:
-            settings = c.ServiceSettings(has_debouncing=True, debouncing_window_ms=window_ms)
-            await world.server.node.execute(c.UpdateService(world.service.oid, settings, _ADMIN))
-            self.attendance.window_seconds = window_ms / 1000
+        if world.window_ms is None:
+            await world.debounce()
+        if world.window_ms is not None:
+            self.attendance.window_seconds = world.window_ms / 1000
         await keeper.configure(world.service, PRESENCE, ACTIONS)
         await world.server.node.create_object(
             world.service, Kind.MAP, DONE, None, None, _ADMIN, None
@@ -95,7 +93,7 @@ class Presence:
         """Who is in the Map must be who is connected, in the eyes of the clients."""
         world = self._world
         connected: dict[str, int] = {}
-        for client in (*world.clients, *self._guests):
+        for client in world.everybody:
             if client.is_ready:
                 connected[client.identity] = connected.get(client.identity, 0) + 1
         rows = await self._read(PRESENCE)

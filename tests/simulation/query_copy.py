@@ -136,6 +136,7 @@ class QueryCopy:
         self.failed_with: int | None = None
         """The status."""
         self.is_established = False
+        self._was_listening = is_listening
         self.is_listening = is_listening
         """Something was confirmed on this connection: changes may come."""
         self.pending: int | None = None
@@ -237,7 +238,10 @@ class QueryCopy:
             self._accuse(f"the result as of {event_id} came after {self.last_id}")
         # Asked anew while changes go on, the server may not know which of them got through.
         is_asked = self._asked_after is not None and self._asked_after < event_id
-        if event_id == self.last_id and not is_asked and self.result.is_certain(event_id):
+        # And opened again, it may have the very change that is still held back, for the query that
+        # was open before, until it is known that the Map may be read.
+        is_due = is_asked or self._was_listening
+        if event_id == self.last_id and not is_due and self.result.is_certain(event_id):
             self._accuse(f"the result as of {event_id} came twice")
         self._take_result(items, event_id)
 

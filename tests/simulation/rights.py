@@ -12,10 +12,10 @@ server has looked, and it may have read the grants some time before it looked at
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
-from starlings.core.events import Event, EventType
+from starlings.core.events import VISIBLE, Event, EventType
 from starlings.core.objects import SYSTEM, Match, SyncObject
 from starlings.core.sids import oid_of
 
@@ -66,6 +66,10 @@ class _State(NamedTuple):
 
     at: int
     grants: dict[_Key, Grant]
+    changed: Grant | None = None
+    """Given or taken by the change that led here."""
+    is_end: bool = False
+    """The time of ``changed`` was up."""
 
     def ranked(self, identity: str) -> list[Grant]:
         """Those for an identity, the one that decides first."""
@@ -132,9 +136,11 @@ class Rights:
         return any(s.gives(identity, right, at) for s, at in self._list(sid, place, since, until))
 
     def lacked(self, sid: str, identity: str, right: str, since: int, until: int) -> bool:
-        """True if it had it not, at some moment."""
+        """True if it had it not, at some moment. To what is removed nobody has any right."""
         if not self._world.has_acl:
             return False
+        if self._world.history.is_removed(sid):
+            return True
         place = self._find_place(sid, since)
         moments = self._list(sid, place, since, until)
         return not moments or not all(s.gives(identity, right, at) for s, at in moments)
@@ -156,6 +162,20 @@ class Rights:
         moments = self._list(sid, place, since, until)
         return any(state.may_give(identity, READ, at) for state, at in moments)
 
+    def count_loss(self, sid: str, identity: str, since: int) -> None:
+        """An identity was told that it has lost a right: note what can have taken it."""
+        counts = self._world.chance.counts
+        counts["losses"] += 1
+        recent = [
+            state
+            for state in self._states.get(oid_of(sid), [])
+            if state.at >= since and state.changed is not None and state.changed.is_for(identity)
+        ]
+        counts["losses by time"] += any(state.is_end for state in recent)
+        counts["losses by wide grants"] += any(
+            state.changed is not None and state.changed.match is not Match.EXACT for state in recent
+        )
+
     def compare(self) -> list[str]:
         """At the end: the grants that are over, and nobody recorded it."""
         now, history = self._world.now(), self._world.history
@@ -169,8 +189,9 @@ class Rights:
     # Within
 
     def _find_place(self, sid: str, at: int) -> int:
+        """The state at a moment; the first one of those in its millisecond."""
         states = self._states.get(oid_of(sid), [])
-        return max(0, bisect_right(states, at, key=lambda state: state.at) - 1)
+        return max(0, bisect_left(states, at, key=lambda state: state.at) - 1)
 
     def _list(self, sid: str, place: int, since: int, until: int) -> list[tuple[_State, int]]:
         """States from a place on, each with the moments at which it can have been looked at."""
@@ -201,8 +222,10 @@ class Rights:
                 self._hear_grant(oid, event)
             case EventType.PERMISSION_REMOVED:
                 self._hear_removal(oid, event)
-            case _:
+            case event_type if event_type in VISIBLE:
                 self._places[oid, event.event_id] = len(states) - 1
+            case _:
+                pass
 
     def _check_write(self, target: SyncObject, event: Event) -> None:
         """A client's change was committed: at this very moment it must have been allowed to."""
@@ -234,10 +257,11 @@ class Rights:
         if grant is None:
             self._accuse(f"there was no such grant: {event}")
             return
-        if event.request_id not in self._asked_removals:
+        is_end = event.request_id not in self._asked_removals
+        if is_end:
             self._check_end(grant, event)
         rest = {other: one for other, one in state.grants.items() if other != key}
-        self._states[oid].append(_State(self._world.now(), rest))
+        self._states[oid].append(_State(self._world.now(), rest, grant, is_end))
 
     def _check_end(self, grant: Grant, event: Event) -> None:
         """The server has ended a grant by itself."""
@@ -252,7 +276,7 @@ class Rights:
 
     def _put(self, oid: int, grant: Grant) -> None:
         grants = {**self._states[oid][-1].grants, (grant.identity, grant.match): grant}
-        self._states[oid].append(_State(self._world.now(), grants))
+        self._states[oid].append(_State(self._world.now(), grants, grant))
 
     def _accuse(self, sentence: str) -> None:
         self._world.history.accuse(f"access: {sentence}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -120,25 +120,23 @@ class Server:
         self.face._tasks = cast("set[asyncio.Task[None]]", _InOrder())
         self._flusher._backlogged = cast(set[Outbox], _InOrder())
         self.face.server._flusher = self._flusher
-        self._verify = equipment.credentials.open(self)
         retention = Retention(equipment.log_seconds, 1e9)
-        self._background = [
-            loop.create_task(Upkeep(store, equipment.sources, retention).run()),
-        ]
+        upkeep = Upkeep(store, equipment.sources, retention)
+        self._background = [loop.create_task(upkeep.run())]
+        self._verify = equipment.credentials.open(self)
         self._telling: asyncio.Task[None] | None = None
         self.links: list[Link] = []
 
     async def start(self) -> None:
         """Take up what the former server left. Raises Fault: it can't read what it must know."""
-        loop = asyncio.get_running_loop()
         if self.keeper is not None:
             await self.keeper.restore()
-            self._background.append(loop.create_task(self.keeper.run()))
+            self.run(self.keeper.run())
         if self.reachability is not None:
             await self.reachability.restore()
-            self._telling = loop.create_task(self.reachability.run())
+            self._telling = asyncio.get_running_loop().create_task(self.reachability.run())
 
-    def run(self, work: Any) -> None:
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work in the background until the server dies."""
         self._background.append(asyncio.get_running_loop().create_task(work))
 

@@ -21,13 +21,18 @@ from starlings.core.events import VISIBLE, Committed, Event, ServiceChanged
 from starlings.core.limits import Limits
 from starlings.core.objects import Item, ItemKey, Permission, Service, SyncObject
 from starlings.core.state import Outcome
+from starlings.core.webhook_rules import Webhook
 from starlings.storage.batcher import Batcher, BatcherStatistics, Committer, Results
 from starlings.storage.memory import MemoryStore
+from starlings.storage.outbox import Outbox
+from starlings.storage.sqlite.backlog import WEBHOOK_COLUMNS
+from starlings.storage.sqlite.outbox import SqliteOutbox
 from starlings.storage.sqlite.reader import Reader
 from starlings.storage.sqlite.store import SqliteStore
 from starlings.storage.store import Batch, CommitListener, Snapshot, Store
 from tests.simulation.chance import Chance
 from tests.simulation.history import History
+from tests.simulation.late_outbox import LateOutbox, OutboxRows
 
 __all__ = ["Disk", "MemoryDisk", "SqliteDisk"]
 
@@ -44,6 +49,15 @@ class Disk(Protocol):
 
     async def kill(self) -> None:
         """The server dies: what it was about to commit or to tell is lost."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox:
+        """The present server's."""
+        ...
+
+    async def list_webhooks(self) -> list[Webhook]:
+        """Of comings and goings: all that were ever added, in order."""
         ...
 
 
@@ -237,13 +251,24 @@ class MemoryDisk:
         self, limits: Limits, now: Callable[[], int], chance: Chance, history: History
     ) -> None:
         self._store = _LateMemoryStore(limits, now, chance, history)
+        self._chance = chance
+        self._rows = OutboxRows()
 
     async def open(self) -> Store:
         self._store.start_anew()
+        self._outbox = LateOutbox(self._rows, self._chance)
         return self._store
 
     async def kill(self) -> None:
         self._store.batcher.kill()
+        self._outbox.kill()
+
+    @property
+    def outbox(self) -> Outbox:
+        return cast(Outbox, self._outbox)
+
+    async def list_webhooks(self) -> list[Webhook]:
+        return self._rows.webhooks
 
 
 class _LateReader(Reader):
@@ -296,6 +321,7 @@ class SqliteDisk:
         await self._batcher.start()
         self._reader = _LateReader(store._path, self.chance)
         store._reader = self._reader
+        store.outbox = SqliteOutbox(self._reader.run, store._transact, store._writer.backlog)
         self._store = store
         return store
 
@@ -305,3 +331,18 @@ class SqliteDisk:
         self._reader.close_at_once()
         # Not Writer.close: a killed process doesn't tidy up its log.
         self._store._writer._connection.close()
+
+    @property
+    def outbox(self) -> Outbox:
+        assert self._store is not None
+        return self._store.outbox
+
+    async def list_webhooks(self) -> list[Webhook]:
+        def query(connection: sqlite3.Connection) -> list[Webhook]:
+            rows = connection.execute(
+                f"SELECT {WEBHOOK_COLUMNS} FROM webhook"  # noqa: S608  # a constant
+                " WHERE type LIKE 'endpoint%' ORDER BY id"
+            )
+            return [Webhook._make(row) for row in rows]
+
+        return await self._reader.run(query)

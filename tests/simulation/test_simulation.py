@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.bounds import small_bounds
+from tests.simulation.endpoints import Endpoints
 from tests.simulation.held_loop import run_held
 from tests.simulation.live_queries import LiveQueries
 from tests.simulation.presence import Presence
+from tests.simulation.revocations import Revocations
+from tests.simulation.wide_grants import WideGrants
 from tests.simulation.world import PartMaker, World
 
 SEEDS = int(os.environ.get("STARLINGS_SEEDS", "50"))
@@ -24,8 +27,19 @@ RUNS = [("memory", seed) for seed in range(SEEDS)] + [
 ]
 PLAIN: list[PartMaker] = []
 """Nothing but objects and their copies, so that old seeds are what they were."""
-PARTS: list[list[PartMaker]] = [PLAIN, [LiveQueries], [Presence], [LiveQueries, Presence]]
-"""Which are in a world is decided by its seed."""
+QUERIES_AND_PRESENCE: list[PartMaker] = [LiveQueries, Presence]
+COMINGS: list[PartMaker] = [Endpoints, Presence, Revocations]
+PARTS: list[list[PartMaker]] = [
+    PLAIN,
+    [LiveQueries],
+    [Presence],
+    QUERIES_AND_PRESENCE,
+    [WideGrants],
+    [WideGrants, LiveQueries],
+    COMINGS,
+    [Endpoints, LiveQueries, Presence, WideGrants, Revocations],
+]
+"""Which are in a world is decided by its seed; of the few with SQLite most have many."""
 
 
 def live_through(
@@ -33,7 +47,8 @@ def live_through(
 ) -> Counter[str]:
     """One seed's world. Raises AssertionError that tells how to run it again."""
     if parts is None:
-        parts = PARTS[seed % len(PARTS)]
+        place = seed if store == "memory" else -1 - seed
+        parts = PARTS[place % len(PARTS)]
     world = World(seed, directory if store == "sqlite" else None, parts)
     try:
         with small_bounds():
@@ -90,13 +105,39 @@ def test_the_worlds_are_worth_living_in(tmp_path: Path) -> None:
 
 def test_live_queries_and_presence_are_worth_it_too(tmp_path: Path) -> None:
     # Forty: in most worlds nobody loses a right that a live query of theirs needs.
-    runs = [live_through("memory", seed, tmp_path, PARTS[-1]) for seed in range(100, 140)]
+    runs = [
+        live_through("memory", seed, tmp_path, QUERIES_AND_PRESENCE) for seed in range(100, 140)
+    ]
     assert sum(run["queries"] for run in runs) > 200
     assert sum(run["query events"] for run in runs) > 800
     assert sum(run["query results"] for run in runs) > 160
     assert sum(run["revoked queries"] for run in runs) > 4
     assert sum(run["presence events"] for run in runs) > 1_200
     assert sum(run["performed"] for run in runs) > 60
+
+
+def test_wide_and_timed_grants_are_worth_it_too(tmp_path: Path) -> None:
+    # Of four hundred seeds any twenty in a row have at least twice as much of each.
+    runs = [live_through("memory", seed, tmp_path, [WideGrants]) for seed in range(100, 120)]
+    assert sum(run["wide grants"] for run in runs) > 60
+    assert sum(run["timed grants"] for run in runs) > 110
+    assert sum(run["ended grants"] for run in runs) > 90
+    assert sum(run["losses"] for run in runs) > 80
+    assert sum(run["losses by wide grants"] for run in runs) > 15
+    assert sum(run["losses by time"] for run in runs) > 15
+    assert sum(run["refusals"] for run in runs) > 70
+    assert sum(run["regained"] for run in runs) > 15
+
+
+def test_comings_and_revocations_are_worth_it_too(tmp_path: Path) -> None:
+    runs = [live_through("memory", seed, tmp_path, COMINGS) for seed in range(100, 110)]
+    assert sum(run["comings told"] for run in runs) > 180
+    assert sum(run["goings told"] for run in runs) > 140
+    assert sum(run["silent returns"] for run in runs) > 120
+    assert sum(run["servers"] for run in runs) > 12
+    assert sum(run["revocations"] for run in runs) > 15
+    assert sum(run["revoked sessions"] for run in runs) > 30
+    assert sum(run["refused tokens"] for run in runs) > 80
 
 
 def test_a_seed_is_the_same_world_every_time(tmp_path: Path) -> None:

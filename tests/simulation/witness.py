@@ -137,7 +137,7 @@ class RightsWitness:
                 if not is_held and not rights.had(sid, link.identity, READ, asked_at, now):
                     self._accuse(link, f"was subscribed, and had no right: {event}")
             elif payload["event_type"] == "subscription_failed" and event["error"]["status"] == 403:
-                self._world.chance.counts["losses"] += 1
+                rights.count_loss(sid, link.identity, now - _SLACK_MS)
                 since = min(now - _SLACK_MS, now if asked_at is None else asked_at)
                 if not rights.lacked(sid, link.identity, READ, since, now):
                     self._accuse(link, f"lost a subscription, and had the right: {event}")

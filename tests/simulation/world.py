@@ -69,7 +69,7 @@ class World:
 
     Args:
         directory: None: the memory store.
-        parts: What lives in it beside objects and their copies.
+        parts: What lives in it beside objects and their copies. They begin in this order.
     """
 
     def __init__(
@@ -84,18 +84,20 @@ class World:
         self.fault_share = chance.choice([0.0, 0.0, 0.03])
         self.lost_share = chance.choice([0.0, 0.0, 0.05])
         self.sources = Sources(self.now, _loop_time, chance.getrandbits)
-        self.settings = c.ServiceSettings()
-        """Of the service, beside ``has_acl``; parts may set them."""
         self.credentials: Credentials = PlainCredentials(self.now)
         self.make_keeper: Callable[[Node], PresenceKeeper] | None = None
         self.make_reachability: Callable[[Node], Reachability] | None = None
         """As in ``Equipment``; this and the ones before are for parts to set."""
+        self.window_ms: int | None = None
+        """Of debouncing; None: there is none."""
         self.kept_names: set[str] = set()
         """Of objects that the server keeps: nobody else writes them."""
         self.maps_of_queries: dict[str, str] = {}
         """The SID of the Map by the id of a live query."""
         self.identities = IDENTITIES
         self.clients: list[Client] = []
+        """Who does the steps."""
+        self.everybody: list[Client] = []
         self.is_up = self.is_mended = False
         self.started_at = 0
         """When the present server came up."""
@@ -146,7 +148,7 @@ class World:
             logger.setLevel(level_before)
             if self.is_up:
                 self.server.die()
-                await self._disk.kill()
+                await self.disk.kill()
 
     def _count(self) -> Counter[str]:
         counts = self.chance.counts
@@ -164,11 +166,11 @@ class World:
 
     async def _start(self) -> None:
         now, chance, history = self.now, self.chance, self.history
-        self._disk: Disk
+        self.disk: Disk
         if self._directory is None:
-            self._disk = MemoryDisk(OFF, now, chance, history)
+            self.disk = MemoryDisk(OFF, now, chance, history)
         else:
-            self._disk = SqliteDisk(self._directory, OFF, now, chance, history)
+            self.disk = SqliteDisk(self._directory, OFF, now, chance, history)
         await self._start_server()
         service = await self.server.node.get_service(ACCOUNT_SID, "default")
         self.service: Service = service
@@ -183,11 +185,19 @@ class World:
         for number in range(chance.randint(3, 7)):
             self.clients.append(self.add_client(f"c{number}", chance.choice(IDENTITIES)))
 
+    async def debounce(self) -> None:
+        """Let the seed say how long somebody may be away unnoticed."""
+        self.window_ms = self.chance.choice([None, 1_000, 5_000, 9_000])
+        if self.window_ms is not None:
+            settings = c.ServiceSettings(has_debouncing=True, debouncing_window_ms=self.window_ms)
+            await self.server.node.execute(c.UpdateService(self.service.oid, settings, ADMIN))
+
     # Who lives in it
 
     def add_client(self, name: str, identity: str) -> Client:
         """Somebody more, who connects at once."""
         client = Client(name, identity, self.chance, self.history, self._connect, self.make_token)
+        self.everybody.append(client)
         self.spawn(client.run())
         return client
 
@@ -199,7 +209,7 @@ class World:
         self.is_up = False
         self.chance.counts["sessions"] += self.server.face.statistics().opened
         self.server.die()
-        await self._disk.kill()
+        await self.disk.kill()
         await asyncio.sleep(self.chance.uniform(0, 1))
         await self._start_server()
 
@@ -216,12 +226,12 @@ class World:
                 self.make_keeper,
                 self.make_reachability,
             )
-            server = Server(await self._disk.open(), equipment)
+            server = Server(await self.disk.open(), equipment)
             try:
                 await server.start()
             except Fault:  # it can't read what it must know: another one tries
                 server.die()
-                await self._disk.kill()
+                await self.disk.kill()
             else:
                 break
         self.server = server
@@ -300,8 +310,8 @@ class World:
             await asyncio.sleep(5.0)
         if self.has_acl:
             await self.grants.open_what_may_be_read()
-            if not await self._wait_until_settled():
-                return
+        if not await self._wait_until_settled():
+            return
         await self.copies.write_last()
         await asyncio.sleep(10.0)
 

@@ -179,7 +179,9 @@ class Writes:
         """Many changes of one object while somebody subscribes to it: more than is held."""
         for copy in client.copies.values():
             client.subscribe_anew(copy)
-        kind, ref = self.any_object()
+        await self.change_often(*self.any_object())
+
+    async def change_often(self, kind: str, ref: ObjectRef) -> None:
         for _ in range(self._chance.randint(10, 60)):
             self._world.spawn(self._change_by_rest(kind, ref))
             await asyncio.sleep(self._chance.uniform(0, 0.01))
