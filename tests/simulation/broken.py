@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -18,7 +19,7 @@ MOST_SEEDS = 60
 
 
 def assert_noticed(
-    owner: type,
+    owner: type | ModuleType,
     name: str,
     broken: Callable[..., Any],
     *parts: PartMaker,

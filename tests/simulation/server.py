@@ -161,6 +161,13 @@ class Server:
             self._telling.cancel()
             await asyncio.wait([self._telling])
 
+    def find_leaks(self) -> list[str]:
+        """What is kept for sessions that are gone."""
+        known = self.face.queries.statistics().indexes
+        known += sum(len(session.subscriptions()) for session in self.face._sessions)
+        there = self.face.hub.statistics().listeners
+        return [f"the hub has {there} listeners, not {known}"] if there != known else []
+
     def die(self) -> None:
         for task in self._background:
             task.cancel()

@@ -34,7 +34,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.history import History
 from tests.simulation.late_outbox import LateOutbox, OutboxRows
 
-__all__ = ["Disk", "MemoryDisk", "SqliteDisk"]
+__all__ = ["Disk", "LateMemoryStore", "MemoryDisk", "SqliteDisk"]
 
 _T = TypeVar("_T")
 _Order = tuple[Command, "asyncio.Future[Outcome]"]
@@ -156,7 +156,7 @@ class _MemoryCommitter:
         """Nothing to do."""
 
 
-class _LateMemoryStore(MemoryStore):
+class LateMemoryStore(MemoryStore):
     """The rows are kept from server to server, the batcher is each one's own."""
 
     def __init__(
@@ -250,7 +250,7 @@ class MemoryDisk:
     def __init__(
         self, limits: Limits, now: Callable[[], int], chance: Chance, history: History
     ) -> None:
-        self._store = _LateMemoryStore(limits, now, chance, history)
+        self._store = LateMemoryStore(limits, now, chance, history)
         self._chance = chance
         self._rows = OutboxRows()
 

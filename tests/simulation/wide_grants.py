@@ -57,7 +57,7 @@ class WideGrants:
         return True
 
     async def finish(self) -> None:
-        """Shut some out, for two seconds, from what everybody may read."""
+        """Shut some out: for good, and for two seconds from what everybody may read."""
         world = self._world
         holders = [
             (copy.sid, client.identity)
@@ -65,6 +65,7 @@ class WideGrants:
             for copy in client.copies.values()
             if copy.is_wanted
         ]
+        await self._take_from_everybody_for_good([sid for sid, _ in holders])
         for sid, identity in self._chance.sample(holders, min(3, len(holders))):
             for_all = Grant("*", Match.EVERYBODY, frozenset({READ, WRITE}), None)
             await world.grants.try_to_set(sid, for_all)
@@ -74,6 +75,25 @@ class WideGrants:
     async def compare(self) -> list[str]:
         """The world compares what is open with the rights."""
         return []
+
+    async def _take_from_everybody_for_good(self, sids: list[str]) -> None:
+        """Let one object be read by the grant for everybody alone, and take that away."""
+        sids += [
+            query.result.map_sid
+            for client in self._world.clients
+            for query in client.queries.values()
+            if query.is_wanted
+        ]
+        if not sids:
+            return
+        sid = self._chance.choice(sids)
+        for_all = Grant("*", Match.EVERYBODY, frozenset({READ, WRITE}), None)
+        await self._world.grants.try_to_set(sid, for_all)
+        for grant in self._world.rights.list_grants(sid):
+            if grant.match is not Match.EVERYBODY:
+                await self._remove_grant(sid, grant)
+        await asyncio.sleep(1.0)
+        await self._world.grants.try_to_set(sid, for_all._replace(rights=frozenset({WRITE})))
 
     # Steps
 
@@ -106,10 +126,13 @@ class WideGrants:
         if sid is None:
             return
         known = self._world.rights.list_grants(sid)
+        if known:
+            await self._remove_grant(sid, self._chance.choice(known))
+
+    async def _remove_grant(self, sid: str, grant: Grant) -> None:
         target = await self._world.server.store.find_object(oid_of(sid))
-        if not known or target is None:
+        if target is None:
             return
-        grant = self._chance.choice(known)
         command = c.RemovePermission(
             ObjectRef(self._world.service.oid, target.kind, sid),
             grant.identity,

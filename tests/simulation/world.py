@@ -161,6 +161,8 @@ class World:
         self.history.accuse(f"unhandled: {context['message']}: {context.get('exception')!r}")
 
     def _raise_violations(self) -> None:
+        if self.is_up:
+            self.history.violations += self.server.find_leaks()
         if self.history.violations:
             raise Violation("\n".join(self.history.violations[:5]))
 
