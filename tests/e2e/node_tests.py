@@ -14,9 +14,13 @@ from pathlib import Path
 
 from tests.e2e.server import ServerProcess
 
-__all__ = ["JS", "control", "run_node_tests"]
+__all__ = ["JS", "RESTARTS_SECONDS", "control", "run_node_tests"]
 
 JS = Path(__file__).parent.parent / "js"
+
+RESTARTS_SECONDS = 300.0
+"""For files that restart the server: 15 s on an idle machine, but each restart loads the program
+anew, which took 10 s and more on one that had five times as much to do as it could."""
 
 
 def run_node_tests(

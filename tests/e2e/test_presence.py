@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.node_tests import JS, control, run_node_tests
+from tests.e2e.node_tests import JS, RESTARTS_SECONDS, control, run_node_tests
 from tests.e2e.server import ServerProcess
 
 pytestmark = pytest.mark.js
@@ -24,11 +24,13 @@ def test_the_official_sdk_sees_who_is_there_and_leaves_actions(
     )
 
 
+@pytest.mark.timeout(RESTARTS_SECONDS + 60)
 def test_a_crash_leaves_no_ghosts_to_the_official_sdk(tmp_path: Path) -> None:
     with ServerProcess(tmp_path) as server, control(server) as url:
         run_node_tests(
             server,
             "presence/crash.test.mjs",
+            seconds=RESTARTS_SECONDS,
             environment={"STARLINGS_TEST_MAJOR": "4", "STARLINGS_TEST_CONTROL_URL": url},
         )
         assert "Traceback" not in server.stderr, server.stderr

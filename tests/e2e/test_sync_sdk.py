@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.node_tests import JS, control, run_node_tests
+from tests.e2e.node_tests import JS, RESTARTS_SECONDS, control, run_node_tests
 from tests.e2e.server import ServerProcess
 
 MAJORS = (3, 4)
@@ -30,18 +30,20 @@ def test_much_at_once_reaches_the_official_sdk(server: ServerProcess, major: int
     _run(server, "many", major)
 
 
+@pytest.mark.timeout(RESTARTS_SECONDS + 60)
 def test_a_killed_server_loses_nothing_for_the_official_sdk(tmp_path: Path, major: int) -> None:
     with ServerProcess(tmp_path) as server, control(server) as url:
-        _run(server, "crash", major, STARLINGS_TEST_CONTROL_URL=url)
+        _run(server, "crash", major, RESTARTS_SECONDS, STARLINGS_TEST_CONTROL_URL=url)
         assert "Traceback" not in server.stderr, server.stderr
         server.stop()
 
 
+@pytest.mark.timeout(RESTARTS_SECONDS + 60)
 def test_after_a_restore_the_official_sdk_shows_the_restored_state(
     tmp_path: Path, major: int
 ) -> None:
     with ServerProcess(tmp_path / "data") as server, control(server) as url:
-        _run(server, "restore", major, STARLINGS_TEST_CONTROL_URL=url)
+        _run(server, "restore", major, RESTARTS_SECONDS, STARLINGS_TEST_CONTROL_URL=url)
         assert "Traceback" not in server.stderr, server.stderr
         server.stop()
 
@@ -71,9 +73,12 @@ def test_every_suite_is_run(major: int) -> None:
     }
 
 
-def _run(server: ServerProcess, suite: str, major: int, **environment: str) -> None:
+def _run(
+    server: ServerProcess, suite: str, major: int, seconds: float = 100.0, **environment: str
+) -> None:
     run_node_tests(
         server,
         f"sync/{suite}.test.mjs",
+        seconds=seconds,
         environment={"STARLINGS_TEST_MAJOR": str(major)} | environment,
     )

@@ -1,5 +1,7 @@
 // Orders to the process that owns the server: the pytest wrapper serves them over HTTP.
 
+import { RESTART_PATIENCE_MS } from "./waiting.mjs";
+
 /** Ends the server as a crash would (SIGKILL). */
 export const killServer = () => order("kill");
 
@@ -14,7 +16,8 @@ export const restore = () => order("restore");
 
 async function order(what) {
   const url = process.env.STARLINGS_TEST_CONTROL_URL;
-  const answer = await fetch(`${url}/${what}`, { method: "POST" });
+  const signal = AbortSignal.timeout(RESTART_PATIENCE_MS);
+  const answer = await fetch(`${url}/${what}`, { method: "POST", signal });
   if (!answer.ok) {
     throw new Error(`${what}: ${answer.status} ${await answer.text()}`);
   }

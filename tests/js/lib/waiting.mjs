@@ -4,8 +4,11 @@ import { setTimeout as pause } from "node:timers/promises";
 
 const POLL_MS = 5;
 
-/** Half a minute is far beyond what anything here takes, and below the wrapper's own limit. */
+/** Far beyond what anything here takes while the server runs. */
 export const PATIENCE_MS = 20_000;
+
+/** For what spans a backup, a restore or a restart: on a busy machine each takes ten seconds. */
+export const RESTART_PATIENCE_MS = 60_000;
 
 export { pause };
 
@@ -32,15 +35,36 @@ export function waitForEvent(emitter, name, predicate = () => true, timeoutMs = 
 }
 
 /**
+ * The promise's outcome, or an error that says what was being waited for.
+ *
+ * Without a deadline a call that never ends would end the whole run, which can't say where it was.
+ *
+ * @param {() => string} describe what has not ended
+ */
+export async function within(promise, describe, timeoutMs = PATIENCE_MS) {
+  const over = new AbortController();
+  const late = pause(timeoutMs, undefined, { signal: over.signal }).then(() => {
+    throw new Error(`not within ${timeoutMs} ms: ${describe()}`);
+  });
+  late.catch(() => {}); // it is called off
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    over.abort();
+  }
+}
+
+/**
  * Waits until the condition holds.
  *
- * @param {() => unknown} condition may be asynchronous
+ * @param {() => unknown} condition may be asynchronous, and is itself given the time that is left
  * @param {() => string} [describe] what to say when it never did
  */
 export async function until(condition, describe = () => String(condition), timeoutMs = PATIENCE_MS) {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
-    const value = await condition();
+    const left = Math.max(1, deadline - performance.now());
+    const value = await within(condition(), () => `no answer from ${condition}`, left);
     if (value) {
       return value;
     }

@@ -160,10 +160,17 @@ describe("what expires is removed at the clients", { concurrency: true }, () => 
   test("a list item", async () => {
     const lists = await shared("list");
     const mirrors = lists.map((list) => new Mirror(list));
+    const events = lists.map((list) => collect(list, "itemAdded", "itemRemoved"));
     await lists[0].push({ stays: true });
     await lists[0].push({ stays: false }, { ttl: 1 });
-    await until(() => mirrors.every(({ size }) => size === 2));
-    await until(() => mirrors.every(({ size }) => size === 1), () => "still there", PATIENCE_MS);
+    const isOver = () => events.every(({ length }) => length === 3);
+    await until(isOver, () => "still there", PATIENCE_MS);
+    for (const told of events) {
+      assert.deepEqual(
+        told.map(({ name, index, item }) => [name, index ?? item.index]),
+        [["itemAdded", 0], ["itemAdded", 1], ["itemRemoved", 1]],
+      );
+    }
     await assertSameItems(world.rest, lists, mirrors);
     // The SDK's answer for an item whose removal it saw.
     assert.equal(await lists[1].get(1), null);

@@ -7,7 +7,7 @@ import { backUp, restore } from "../lib/control.mjs";
 import { socketUrl, unusedName } from "../lib/environment.mjs";
 import { Proxy } from "../lib/proxy.mjs";
 import { assertSameDocument, assertSameItems, sdkItems } from "../lib/state.mjs";
-import { collect, until, waitForEvent } from "../lib/waiting.mjs";
+import { RESTART_PATIENCE_MS, collect, until, waitForEvent } from "../lib/waiting.mjs";
 
 const world = await World.open();
 after(() => world.close());
@@ -46,8 +46,13 @@ async function loseWhatHappensIn(change) {
   await restore();
 }
 
+/** Waits until all three are reported as gone; to be called before the backup is made. */
 const removals = ({ document, list, map }) =>
-  Promise.all([document, list, map].map((object) => waitForEvent(object, "removed")));
+  Promise.all(
+    [document, list, map].map((object) =>
+      waitForEvent(object, "removed", undefined, 2 * RESTART_PATIENCE_MS),
+    ),
+  );
 
 test("objects are reported as gone, and opening them anew shows the restored state", async (t) => {
   const writer = await aWriter();
