@@ -103,7 +103,7 @@ def test_a_log_left_by_a_crash_is_not_taken_for_the_restored_database(
     log = (data / f"{DATABASE}-wal").read_bytes()
     crashed.close()
     (data / f"{DATABASE}-wal").write_bytes(log)
-    put_back(file, data / DATABASE, "epoch")
+    put_back(file, data / DATABASE, "epoch", 0)
     assert count_of(data) == 5
     assert epoch_of(data) == "epoch"
 

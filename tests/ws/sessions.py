@@ -248,6 +248,16 @@ class World:
         self.service: Service = await self.node.get_service(ACCOUNT_SID, "default")
         await settle()
 
+    async def restart(self) -> None:
+        """Begin anew with what is stored: all connections are lost, and what was in memory."""
+        for peer in self.peers:
+            peer.lose()
+        self.peers.clear()
+        await self.face.close()
+        self.node = Node(self.store, self.limits, self.node.sources)
+        self.face = SyncFace(self.node, self.verify, b"secret")
+        await settle()
+
     def verify(self, text: str) -> Token:
         if text in self.bad_tokens:
             raise Refusal(self.bad_tokens[text])

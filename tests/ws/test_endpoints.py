@@ -6,7 +6,6 @@ from itertools import count, product
 
 import pytest
 
-from starlings.ws import endpoints as module
 from starlings.ws.endpoints import Endpoints, Owner
 
 ALICE = Owner("AC1", "IS1", "alice")
@@ -35,55 +34,27 @@ def test_a_token_of_somebody_else_is_replaced(other: Owner) -> None:
     shown = endpoints.continue_or_start(ALICE, None).token
     replaced = endpoints.continue_or_start(other, shown)
     assert replaced.is_reissued
-    assert replaced.known_sids is None
     assert replaced.token != shown
 
 
 def test_a_token_of_another_installation_is_replaced() -> None:
     shown = make(b"one").continue_or_start(ALICE, None).token
     replaced = make(b"two").continue_or_start(ALICE, shown)
-    assert (replaced.is_reissued, replaced.known_sids) == (True, None)
+    assert replaced.is_reissued
 
 
-def test_a_token_of_another_history_is_replaced_and_told_so() -> None:
+def test_a_token_of_another_history_is_replaced() -> None:
     shown = make(epoch="before").continue_or_start(ALICE, None).token
-    replaced = make(epoch="after").continue_or_start(ALICE, shown)
-    assert (replaced.is_reissued, replaced.known_sids) == (True, set())
-
-
-def test_a_client_of_another_history_stays_one_under_its_new_token() -> None:
     endpoints = make(epoch="after")
-    shown = make(epoch="before").continue_or_start(ALICE, None).token
     replaced = endpoints.continue_or_start(ALICE, shown)
-    assert replaced.known_sids is not None
-    replaced.known_sids.add("MP1")
-    again = endpoints.continue_or_start(ALICE, replaced.token)
-    assert (again.token, again.is_reissued, again.known_sids) == (replaced.token, False, {"MP1"})
-    assert endpoints.continue_or_start(ALICE, None).known_sids is None
-
-
-def test_of_clients_of_another_history_only_so_many_are_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "_MOST_RETURNED", 2)
-    endpoints, before = make(epoch="after"), make(epoch="before")
-    first, second, third = (
-        endpoints.continue_or_start(ALICE, before.continue_or_start(ALICE, None).token).token
-        for _ in range(3)
-    )
-    assert endpoints.continue_or_start(ALICE, first).known_sids is None
-    assert endpoints.continue_or_start(ALICE, second).known_sids is not None
-    assert endpoints.continue_or_start(ALICE, third).known_sids is not None
-    endpoints.continue_or_start(ALICE, second)
-    endpoints.continue_or_start(ALICE, before.continue_or_start(ALICE, None).token)
-    assert endpoints.continue_or_start(ALICE, second).known_sids is not None, "seen lately"
-    assert endpoints.continue_or_start(ALICE, third).known_sids is None
+    assert replaced.is_reissued
+    assert endpoints.continue_or_start(ALICE, replaced.token) == (replaced.token, False)
 
 
 @pytest.mark.parametrize("shown", ["x", ".", "EP1.", ".abc", "EP1.ü", "a.b.c", "x" * 10_000, "\0"])
 def test_nonsense_is_replaced(shown: str) -> None:
     replaced = make().continue_or_start(ALICE, shown)
-    assert (replaced.is_reissued, replaced.known_sids) == (True, None)
+    assert replaced.is_reissued
 
 
 @pytest.mark.parametrize("shown", [None, ""])

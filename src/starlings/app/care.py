@@ -58,7 +58,7 @@ def back_up_data(settings: Settings, file: Path, *, may_replace: bool) -> int:
 
 
 def restore_data(settings: Settings, file: Path, *, may_replace: bool) -> Restored:
-    """Make a backup the data directory's database, with a new epoch.
+    """Make a backup the data directory's database, with a new epoch and a cut id.
 
     Raises:
         OperatorError: The backup is damaged; a server uses the directory; it has a database and
@@ -75,7 +75,8 @@ def restore_data(settings: Settings, file: Path, *, may_replace: bool) -> Restor
         if directory.database.exists() and not may_replace:
             raise OperatorError(f"{settings.data} has a database: replace it with --force")
         try:
-            kept = put_back(file, directory.database, secrets.token_hex(8))
+            now = SYSTEM_SOURCES.now()
+            kept = put_back(file, directory.database, secrets.token_hex(8), now)
         except (sqlite3.Error, OSError) as error:
             raise OperatorError(f"{file} could not be put in place: {error}") from error
     return Restored(kept, settings.secret_key is None and not directory.secret_key.exists())

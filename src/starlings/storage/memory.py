@@ -26,6 +26,7 @@ from starlings.core.objects import (
     Tombstone,
 )
 from starlings.core.state import Change, DropItem, DropPermission, DropService, Outcome
+from starlings.storage.cuts import make_cut_id
 from starlings.storage.store import (
     Batch,
     CommitListener,
@@ -124,12 +125,25 @@ class MemoryStore:
         self._tombstones: list[Tombstone] = []
         self._listeners: list[CommitListener] = []
         self._untold = 0
+        self._cut_id = 0
         self._is_closed = False
         self._commands = self._refusals = 0
 
     @property
     def epoch(self) -> str:
         return self._epoch
+
+    @property
+    def cut_id(self) -> int:
+        return self._cut_id
+
+    def cut_history(self) -> None:
+        """What a restore does to the ids of events. [storage.cuts]"""
+        objects = [one for one in self._rows.objects.values() if one.kind is not Kind.STREAM]
+        highest_id = max((one.event_id for one in objects), default=0)
+        self._cut_id = make_cut_id(self._now(), highest_id)
+        for one in objects:
+            self._rows.objects[one.oid] = one._replace(event_id=self._cut_id)
 
     async def execute(self, command: Command) -> Outcome:
         if self._is_closed:

@@ -116,6 +116,11 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def cut_id(self) -> int:
+        """Of the newest restore, 0 without one: see ``storage.cuts``."""
+        ...
+
     async def execute(self, command: Command) -> Outcome:
         """Carry out one command, durably.
 

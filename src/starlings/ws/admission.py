@@ -58,8 +58,6 @@ class Admission(NamedTuple):
     and its reply will never come. Here it must be told like anybody's. [8.4]"""
     client_endpoint: str
     """Of the client: the same when it comes back by another connection."""
-    known_sids: set[str] | None
-    """As ``Continuation.known_sids``."""
     accepted: InitAccepted
 
 
@@ -105,7 +103,6 @@ def admit(
         Caller(service, Actor(token.identity, endpoint, is_unrestricted=False)),
         endpoint,
         continuation.token.partition(".")[0],
-        continuation.known_sids,
         accepted,
     )
 

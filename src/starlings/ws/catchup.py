@@ -18,8 +18,6 @@ import logging
 from collections import deque
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from starlings.core.access import Right
 from starlings.core.errors import Fault, Reason, Refusal
 from starlings.core.events import Event, EventType
@@ -28,8 +26,8 @@ from starlings.core.sids import is_sid
 from starlings.node.hub import Hub
 from starlings.node.node import Node
 from starlings.node.queries import Queries
-from starlings.node.repeats import Answer
 from starlings.node.subscription import Mode, Owner, Subscription
+from starlings.storage.cuts import is_of_lost_history
 from starlings.wire.subscriptions import (
     CorrelationId,
     Established,
@@ -42,7 +40,7 @@ from starlings.wire.subscriptions import (
 from starlings.ws.queries import LIVE_QUERY, SessionQueries
 from starlings.ws.render import EventEncoder, encode_event_payload
 
-__all__ = ["MOST_KNOWN", "CatchUp", "Peer"]
+__all__ = ["CatchUp", "Peer"]
 
 logger = logging.getLogger("starlings.ws")
 
@@ -51,19 +49,9 @@ PAGE_BYTES = 256 * 1024
 CONFIRM_ENTRIES = 50
 MOST_WAITING = 32
 """Requests to subscribe or cancel that may wait for their turn; clients send one after another."""
-MOST_KNOWN = 10_000
-"""Objects that a client from another history has read anew, as far as they are remembered. Of more
-it is told that they are gone, however often it reads them."""
 REPAIR_PAUSE_SECONDS = 0.5
 """Before a repair that failed for passing trouble is tried again."""
 _KINDS = {kind.word: kind for kind in Kind}
-
-
-class _Descriptor(msgspec.Struct):
-    sid: str = ""
-
-
-_decode_sid = msgspec.json.Decoder(_Descriptor).decode
 
 
 class Peer(Protocol):
@@ -124,8 +112,6 @@ class CatchUp:
         self._actor = actor
         self._owner = owner
         self._peer = peer
-        self.known_sids: set[str] | None = None
-        """As ``Continuation.known_sids``."""
         self.subscriptions: dict[str, Subscription] = {}
         """By SID of the object."""
         self.queries = SessionQueries(
@@ -140,12 +126,6 @@ class CatchUp:
         self._is_ended = False
 
     # What the session asks for
-
-    def note_opened(self, answer: Answer) -> None:
-        """The client has read an object: from now on what it knows of it is of this history."""
-        known = self.known_sids
-        if known is not None and answer.status < 300 and answer.body and len(known) < MOST_KNOWN:
-            known.add(_decode_sid(answer.body).sid)
 
     @property
     def is_full(self) -> bool:
@@ -340,13 +320,12 @@ class CatchUp:
         """Send what happened after ``after_id``, a page at most. None: nothing is asked for."""
         if after_id is None or target.kind is Kind.STREAM:
             return _Replayed(target.event_id, is_complete=True)
-        if self.known_sids is not None and target.sid not in self.known_sids:
+        if is_of_lost_history(after_id, target.event_id, self._node.store.cut_id):
+            # What the client has is not what the store had then, and nothing could set it right:
+            # it must open the object anew. [8.5]
             raise Refusal(target.kind.not_found, f"{target.kind.not_found.title}: history was cut")
         if after_id == target.event_id:
             return _Replayed(target.event_id, is_complete=True)
-        if after_id > target.event_id:
-            # Of another history: the client would take no event up to that id. [8.5]
-            raise Refusal(target.kind.not_found, f"{target.kind.not_found.title}: history was cut")
         if target.kind is Kind.DOCUMENT:
             self._send(target, _latest(target), correlation_id)
             return _Replayed(target.event_id, is_complete=True)

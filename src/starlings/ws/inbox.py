@@ -201,8 +201,6 @@ class Inbox:
                     self._asking[request_id] = still_asking
             if asked_under is not None and not still_asking:
                 self._note_removal(request_id, asked_under)
-        if asker.catch_up is not None and route.operation in (Operation.READ, Operation.CREATE):
-            asker.catch_up.note_opened(answer)
         return answer
 
     def _note_removal(self, request_id: str, asked_under: Subscription) -> None:

@@ -316,7 +316,6 @@ class SyncSession(SubscriptionOwner):
         self.catch_up = CatchUp(
             face.node, face.hub, face.queries, face.encoder, face.base, service, actor, self, self
         )
-        self.catch_up.known_sids = admission.known_sids
         self._inbox = Inbox(
             face.handler,
             face.repeats,

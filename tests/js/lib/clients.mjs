@@ -10,6 +10,9 @@ const PACKAGES = { 3: "twilio-sync-3", 4: "twilio-sync" };
 /** Reconnects at once: waiting for the SDK's own second would only make the tests longer. */
 const FAST_RETRIES = { min: 50, max: 500, randomness: 0.2 };
 
+/** For clients that are on their way back when all is over; some have nowhere to go. */
+const SETTLE_MS = 3000;
+
 /** The SDK's module of one major version. */
 export const sdk = (major = majorUnderTest) => require(PACKAGES[major]);
 
@@ -59,7 +62,12 @@ export class World {
   }
 
   async close() {
-    await Promise.all([...this.#clients].map((client) => client.shutdown()));
+    await Promise.all([...this.#clients].map(async (client) => {
+      // In Node a socket that is closed while it connects throws where nobody can catch it.
+      const settled = until(() => client.connectionState !== "connecting", undefined, SETTLE_MS);
+      await settled.catch(() => {});
+      await client.shutdown();
+    }));
   }
 }
 

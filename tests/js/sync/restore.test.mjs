@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { World, connected, subscribed, subscribedAgain } from "../lib/clients.mjs";
-import { backUp, restore } from "../lib/control.mjs";
+import { backUp, restartServer, restore } from "../lib/control.mjs";
 import { socketUrl, unusedName } from "../lib/environment.mjs";
 import { Proxy } from "../lib/proxy.mjs";
 import { assertSameDocument, assertSameItems, sdkItems } from "../lib/state.mjs";
@@ -15,8 +15,11 @@ after(() => world.close());
 /** A client with an object of each kind that has a state, behind a proxy. */
 async function aReader(t, names) {
   const proxy = await Proxy.listen(socketUrl);
-  t.after(() => proxy.close());
   const client = await world.connect("reader", { url: proxy.url });
+  t.after(async () => {
+    await client.shutdown();
+    await proxy.close();
+  });
   return { proxy, client, ...(await open(client, names)) };
 }
 
@@ -94,7 +97,8 @@ test("objects are reported as gone, and opening them anew shows the restored sta
   assert.deepEqual(told, [[], [], []]);
 });
 
-test("who loses the first connection after it too is told on the next one", async (t) => {
+/** Objects whose last changes get lost while their reader is cut off; others are made instead. */
+async function cutOffFromARestore(t) {
   const writer = await aWriter();
   const reader = await aReader(t, writer.names);
   const gone = removals(reader);
@@ -111,14 +115,42 @@ test("who loses the first connection after it too is told on the next one", asyn
   await other.document.set({ n: 3 });
   await other.list.push({ n: 3 });
   await other.map.set("k", { n: 3 });
+  return { names: writer.names, reader, gone };
+}
 
+async function assertRestored({ names, reader, gone }) {
+  await gone;
+  const again = await open(reader.client, names);
+  assert.deepEqual(again.document.data, { n: 3 });
+  assert.deepEqual(await sdkItems(again.list), { 0: { n: 1 }, 1: { n: 3 } });
+  assert.deepEqual(await sdkItems(again.map), { k: { n: 3 } });
+}
+
+test("who loses the first connection after it too is told on the next one", async (t) => {
+  const { reader, ...rest } = await cutOffFromARestore(t);
   // The client takes its new token with `init` and asks for its objects a tenth of a second later.
   reader.proxy.refusing = false;
   await connected(reader.client);
   reader.proxy.cut();
-  await gone;
-  const again = await open(reader.client, writer.names);
-  assert.deepEqual(again.document.data, { n: 3 });
-  assert.deepEqual(await sdkItems(again.list), { 0: { n: 1 }, 1: { n: 3 } });
-  assert.deepEqual(await sdkItems(again.map), { k: { n: 3 } });
+  await assertRestored({ reader, ...rest });
+});
+
+test("who comes back to stay only after yet another restart is told then", async (t) => {
+  const { reader, ...rest } = await cutOffFromARestore(t);
+  reader.proxy.refusing = false;
+  await connected(reader.client);
+  reader.proxy.refusing = true;
+  reader.proxy.cut();
+  await restartServer();
+  reader.proxy.refusing = false;
+  await assertRestored({ reader, ...rest });
+
+  // And is not told again after one more, of objects that it has opened anew.
+  const { document } = await open(reader.client, rest.names);
+  const told = collect(document, "removed");
+  const established = subscribedAgain(document);
+  await restartServer();
+  await established;
+  await document.set({ n: 4 });
+  assert.deepEqual(told, []);
 });

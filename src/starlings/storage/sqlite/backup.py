@@ -1,4 +1,4 @@
-"""Copies of a database: made while a server writes, and put back with a new epoch.
+"""Copies of a database: made while a server writes, and put back with a new epoch and cut id.
 
 A copy is one file, made by ``VACUUM INTO`` in one read transaction, so it is one moment of the
 store, compact, and needs no write-ahead log beside it. Writers are not held up; only the
@@ -12,6 +12,8 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+
+from starlings.storage.sqlite.cuts import cut_history
 
 __all__ = ["back_up", "put_back"]
 
@@ -39,10 +41,11 @@ def back_up(database: Path, file: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def put_back(file: Path, database: Path, epoch: str) -> Path | None:
+def put_back(file: Path, database: Path, epoch: str, now: int) -> Path | None:
     """Put a copy in the place of a database, with another epoch: its history was cut.
 
-    The caller holds the directory's lock and has checked ``file``.
+    The caller holds the directory's lock and has checked ``file``; ``now`` is in milliseconds since
+    1970.
 
     Returns:
         Where the database that was there before is kept; None if there was none.
@@ -59,6 +62,7 @@ def put_back(file: Path, database: Path, epoch: str) -> Path | None:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("UPDATE meta SET value = ? WHERE name = 'epoch'", (epoch,))
+            cut_history(connection, now)
         _sync(temporary)
         kept = _set_aside(database)
         temporary.replace(database)

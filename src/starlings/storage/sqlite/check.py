@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from starlings.core.events import VISIBLE, EventType
 from starlings.core.objects import Kind
 from starlings.storage.sqlite.check_webhooks import WEBHOOK_COUNTS, WEBHOOK_RULES, WEBHOOK_SCHEMA
+from starlings.storage.sqlite.cuts import CUT_IDS
 from starlings.storage.sqlite.database import SCHEMA_VERSION, DatabaseError, open_reader
 
 __all__ = ["CheckReport", "Finding", "check_database"]
@@ -71,14 +72,16 @@ _RULES: Final = (
         "SELECT printf('object %d: log ends at event %d, object says %d', object.oid,"
         " event.event_id, object.event_id)"
         " FROM object JOIN event ON event.oid = object.oid AND event.seq = object.seq"
-        " WHERE event.event_id <> object.event_id",
+        " WHERE event.event_id <> object.event_id AND NOT (event.event_id < object.event_id"
+        f" AND object.event_id IN {CUT_IDS})",
     ),
     _Rule(
         "visible events take consecutive event ids, others none",
         "SELECT printf('object %d: sequence %d has event id %d after %d', oid, seq, event_id,"
-        " before) FROM (SELECT oid, seq, event_id, type, lag(event_id) OVER"
-        " (PARTITION BY oid ORDER BY seq) AS before FROM event)"
-        f" WHERE before IS NOT NULL AND event_id <> before + (type IN ({_VISIBLE}))",
+        " before) FROM (SELECT oid, seq, event_id, event_id - (type IN"
+        f" ({_VISIBLE})) AS expected, lag(event_id) OVER (PARTITION BY oid ORDER BY seq) AS before"
+        " FROM event) WHERE before IS NOT NULL AND before <> expected"
+        f" AND NOT (before < expected AND expected IN {CUT_IDS})",
     ),
     _Rule(
         "an object in the log exists or was removed",

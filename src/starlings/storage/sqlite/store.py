@@ -22,6 +22,7 @@ from starlings.core.state import Outcome
 from starlings.storage.batcher import Batcher
 from starlings.storage.sqlite import rows as r
 from starlings.storage.sqlite.backlog import MOST_WAITING
+from starlings.storage.sqlite.cuts import skip_log
 from starlings.storage.sqlite.database import FILE_NAME
 from starlings.storage.sqlite.housekeeping import list_due, purge, trim_log
 from starlings.storage.sqlite.outbox import SqliteOutbox
@@ -92,6 +93,10 @@ class SqliteStore:
     @property
     def epoch(self) -> str:
         return self._writer.epoch
+
+    @property
+    def cut_id(self) -> int:
+        return self._writer.cut_id
 
     @property
     def is_writable(self) -> bool:
@@ -243,12 +248,12 @@ class SqliteStore:
 
     async def replay(self, oid: int, after_id: int, limit: int) -> list[Event] | None:
         def query(connection: sqlite3.Connection) -> list[Event] | None:
-            # A visible event's sequence is above its event id, so the search may begin there.
+            seq = skip_log(connection, oid, _fitting(after_id), self.cut_id)
             statement = (
                 f"SELECT {r.EVENT_COLUMNS} FROM event WHERE oid = ? AND seq > ? AND event_id > ?"
                 f" AND type IN ({_VISIBLE}) ORDER BY seq LIMIT ?"
             )
-            values = (oid, _fitting(after_id), _fitting(after_id), limit)
+            values = (oid, seq, _fitting(after_id), limit)
             rows = connection.execute(statement, values).fetchall()
             if rows:
                 events = [r.event_of(row) for row in rows]
@@ -269,6 +274,7 @@ class SqliteStore:
             ).fetchone()
             if row is None:
                 return None
+            seq = skip_log(connection, oid, after_id, self.cut_id)
             items = connection.execute(
                 f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ? AND event_id > ?"
                 " ORDER BY event_id LIMIT ?",
@@ -279,7 +285,7 @@ class SqliteStore:
                 " UNION ALL SELECT oid, event_id, key, data, at, endpoint FROM event"
                 " WHERE oid = ? AND seq > ? AND event_id > ? AND type = 7"
                 " ORDER BY event_id LIMIT ?",
-                (oid, after_id, oid, after_id, after_id, limit + 1),
+                (oid, after_id, oid, seq, after_id, limit + 1),
             ).fetchall()
             changed: list[Any] = [r.item_of(row) for row in items]
             changed += (r.tombstone_of(row) for row in buried)

@@ -40,6 +40,7 @@ from starlings.core.webhook_rules import webhooks_of
 from starlings.storage.batcher import Results
 from starlings.storage.sqlite import rows as r
 from starlings.storage.sqlite.backlog import MOST_WAITING, Backlog
+from starlings.storage.sqlite.cuts import newest_cut_id
 from starlings.storage.sqlite.database import migrate, open_writer
 from starlings.storage.store import Batch
 from starlings.storage.working_set import Changes, WorkingSet
@@ -114,6 +115,7 @@ class Writer:
         self.backlog = Backlog(most_webhooks)
         self._working_set = WorkingSet(self, _MEMORY_BYTES)
         self.epoch = ""
+        self.cut_id = 0
         self.refusals = 0
         self.faults = 0
         self.commit_seconds = 0.0
@@ -130,6 +132,7 @@ class Writer:
             epoch = self._select_one("SELECT value FROM meta WHERE name = 'epoch'", ())
             assert epoch is not None  # the first migration wrote it
             self.epoch = str(epoch[0])
+            self.cut_id = newest_cut_id(self._connection)
             newest = self._select_one("SELECT at FROM event ORDER BY id DESC LIMIT 1", ())
             self._last_at: int = newest[0] if newest else 0
             self._has_webhooks = self._find_webhooks()
