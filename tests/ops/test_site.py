@@ -12,6 +12,7 @@ from starlings.app.health import Health, Readiness
 from starlings.app.metrics import Metrics, RequestCounter, classify_path
 from starlings.app.site import Site
 from starlings.auth.basic import BasicAuthenticator
+from starlings.auth.failures import BURST
 from starlings.auth.tokens import verify_token
 from starlings.core.limits import OFF
 from starlings.node.clock import SYSTEM_SOURCES
@@ -45,11 +46,11 @@ def site(health: Health) -> Site:
     authenticator = BasicAuthenticator(keyring)
     store = MemoryStore(OFF, SYSTEM_SOURCES.now)
     node = Node(store, OFF, SYSTEM_SOURCES)
-    rest = RestApp(node, authenticator)
+    rest = RestApp(node, authenticator, is_trusted_proxy="10.0.0.1".__eq__)
     face = SyncFace(node, lambda text: verify_token(text, keyring, OFF, 0), b"secret")
     requests = RequestCounter()
     figures = list_figures(store, rest, face, BoundedHttpServer(), authenticator, keyring)
-    return Site(rest, authenticator, health, Metrics(requests, figures, "1.2.3"), requests)
+    return Site(rest, health, Metrics(requests, figures, "1.2.3"), requests)
 
 
 @pytest.fixture
@@ -97,6 +98,48 @@ async def test_metrics_ask_for_credentials(client: httpx.AsyncClient) -> None:
     assert answer.headers["www-authenticate"].startswith("Basic")
     assert "starlings_" not in answer.text
     assert (await client.get("/metrics", auth=(ACCOUNT, "wrong"))).status_code == 401
+
+
+async def fail(client: httpx.AsyncClient, path: str, *forwarded: str) -> httpx.Response:
+    """A failed log-in that claims, in one header or more, to come by a proxy from an address."""
+    headers = [("x-forwarded-for", value) for value in forwarded]
+    return await client.get(path, auth=(ACCOUNT, "wrong"), headers=headers)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/Services"])
+async def test_who_guesses_behind_a_trusted_proxy_locks_out_nobody_else(
+    site: Site, path: str
+) -> None:
+    transport = httpx.ASGITransport(site, client=("10.0.0.1", 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        # An attacker may write what it likes in front of what the proxy adds, be it to the same
+        # header or by one of its own.
+        for n in range(BURST):
+            one = f"192.0.2.{n}, 203.0.113.9"
+            answer = await fail(client, path, *(one.split(", ") if n % 2 else [one]))
+            assert answer.status_code == 401
+        refused = await fail(client, path, "192.0.2.99, 203.0.113.9")
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) > 0
+        assert (await fail(client, path, "203.0.113.10")).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/Services"])
+async def test_who_is_no_trusted_proxy_is_not_believed(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    for n in range(BURST):
+        assert (await fail(client, path, f"192.0.2.{n}")).status_code == 401
+    assert (await fail(client, path, "192.0.2.99")).status_code == 429
+
+
+async def test_failed_log_ins_of_rest_and_metrics_count_together(
+    client: httpx.AsyncClient,
+) -> None:
+    for n in range(BURST):
+        path = ("/metrics", "/v1/Services")[n % 2]
+        assert (await fail(client, path, "")).status_code == 401
+    assert (await fail(client, "/metrics", "")).status_code == 429
 
 
 async def test_metrics_count_answers_by_route_method_and_status(client: httpx.AsyncClient) -> None:

@@ -65,6 +65,11 @@ def test_a_trusted_proxy_is_believed() -> None:
         (PROXY, b"nonsense", PROXY),
         (PROXY, b"", PROXY),
         (PROXY, b"2001:DB8::1", "2001:db8::1"),
+        (PROXY, b"198.51.100.1:4711", "198.51.100.1"),
+        (PROXY, b"[2001:db8::1]:4711, 10.0.0.2:99", "2001:db8::1"),
+        (PROXY, b"[2001:db8::1]", "2001:db8::1"),
+        (PROXY, b"[", PROXY),
+        (PROXY, b":", PROXY),
     ],
 )
 def test_the_address_is_the_nearest_that_is_no_trusted_proxy(

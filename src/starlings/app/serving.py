@@ -145,7 +145,7 @@ async def _serve_store(
     figures += list_webhook_figures(dispatcher, node, reachability)
     figures += list_presence_figures(presence)
     metrics = Metrics(requests, figures, __version__)
-    site = Site(rest, authenticator, health, metrics, requests)
+    site = Site(rest, health, metrics, requests)
     config = make_config(site, http, face.server, settings)
     retention = Retention(settings.log_retention, settings.tombstone_retention)
     with contextlib.closing(open_listener(settings.host, settings.port)) as listener:

@@ -1,7 +1,8 @@
 """The ASGI application: the operator's three paths, and REST for everything else.
 
 ``/healthz`` and ``/readyz`` need no credentials and tell nothing else; ``/metrics`` asks for the
-same Basic credentials as REST, so there is no second port to guard.
+same Basic credentials as REST, so there is no second port to guard, and by REST itself, so that
+failed log-ins count together, by the caller's address behind a proxy.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from starlings.app.health import Health, Readiness
 from starlings.app.metrics import CONTENT_TYPE, Metrics, RequestCounter
-from starlings.auth.basic import BasicAuthenticator
 from starlings.core.errors import Fault, Reason, Refusal
 from starlings.rest.app import RestApp
 from starlings.rest.errors import render_error
@@ -32,13 +32,11 @@ class Site:
     def __init__(
         self,
         rest: RestApp,
-        authenticator: BasicAuthenticator,
         health: Health,
         metrics: Metrics,
         requests: RequestCounter,
     ) -> None:
         self._rest = rest
-        self._authenticator = authenticator
         self._health = health
         self._metrics = metrics
         self._count = requests.count
@@ -81,20 +79,14 @@ class Site:
         await _answer(scope, send, status, f"{readiness.value}\n".encode())
 
     async def _answer_metrics(self, scope: Scope, send: Send) -> None:
-        headers = dict(scope["headers"])
-        client = scope.get("client")
         try:
-            self._authenticator.authenticate(
-                headers.get(b"authorization"), client[0] if client else ""
-            )
+            self._rest.authenticate(scope)
         except Refusal as refusal:
-            await _answer(
-                scope,
-                send,
-                refusal.status,
-                f"{refusal.message}\n".encode(),
-                extra=[(b"www-authenticate", b'Basic realm="Starlings"')],
-            )
+            extra = [(b"www-authenticate", b'Basic realm="Starlings"')]
+            if refusal.retry_after_seconds is not None:
+                extra.append((b"retry-after", b"%d" % refusal.retry_after_seconds))
+            message = f"{refusal.message}\n".encode()
+            await _answer(scope, send, refusal.status, message, extra=extra)
         else:
             await _answer(scope, send, 200, self._metrics.render(), CONTENT_TYPE)
 

@@ -126,6 +126,16 @@ class RestApp:
         finally:
             self._concurrent -= 1
 
+    def authenticate(self, scope: Scope) -> str:
+        """The account that a request comes from, for what else answers on this port.
+
+        Raises:
+            Refusal: As for every request.
+        """
+        headers = _read_headers(scope["headers"])
+        address = self._origin.find_address(scope, headers)
+        return self._authenticate(headers.get(b"authorization"), address)
+
     def refuse(self, status: int, message: str) -> tuple[list[Header], bytes]:
         """Headers but for type and length, and body, of the answer to a request that the server
         refuses before this application hears of it.

@@ -59,10 +59,9 @@ class Origin:
         address: str = client[0] if client else ""
         if b"x-forwarded-for" not in headers or not self._is_trusted_proxy(address):
             return address
-        hops = headers[b"x-forwarded-for"].decode("latin-1").split(",")
-        for hop in reversed(hops):
+        for hop in reversed(headers[b"x-forwarded-for"].decode("latin-1").split(",")):
             try:
-                address = str(ip_address(hop.strip()))
+                address = str(ip_address(_without_port(hop.strip())))
             except ValueError:
                 break
             if not self._is_trusted_proxy(address):
@@ -87,6 +86,13 @@ class Origin:
 def quote_segment(text: str) -> str:
     """A name, key or identity as one path segment."""
     return quote(text, safe="")
+
+
+def _without_port(hop: str) -> str:
+    """The address of ``192.0.2.7:1234`` or ``[2001:db8::1]:1234``, as some proxies write it."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _last(headers: Headers, name: bytes) -> bytes:
