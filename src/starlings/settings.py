@@ -253,6 +253,24 @@ class Settings:
     webhooks_dead_retention: float = _setting(
         "604800", "seconds", "How long dead letters of webhooks are kept.", _seconds
     )
+    queries_max_items: int = _setting(
+        "200000",
+        "items, 1 or more",
+        "The largest map that can be searched; each search reads all of it.",
+        _count,
+    )
+    queries_max_live: int = _setting(
+        "1000",
+        "live queries, 1 or more",
+        "Different live queries on one map; each change of the map is tried on all of them.",
+        _count,
+    )
+    queries_max_live_bytes: int = _setting(
+        "268435456",
+        "bytes",
+        "Memory for the results of all live queries together.",
+        _bytes,
+    )
     drain: float = _setting(
         "5", "seconds", "How long requests may take to finish after SIGTERM.", _seconds
     )

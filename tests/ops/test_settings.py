@@ -9,6 +9,7 @@ import pytest
 
 from starlings.cli.serve import serve
 from starlings.core.limits import DOCUMENTED, OFF
+from starlings.node.queries import QueryBounds
 from starlings.settings import SETTINGS, Settings, SettingsError, load_settings
 from tests.ops.settings_reference import PAGE, with_tables
 
@@ -120,6 +121,9 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         ("log_retention", "inf"),
         ("webhooks_max_waiting", "0"),
         ("webhooks_max_waiting", "off"),
+        ("queries_max_items", "0"),
+        ("queries_max_live", "1.5"),
+        ("queries_max_live_bytes", "256MiB"),
         ("log_level", "loud"),
         ("public_url", "sync.example.org"),
         ("public_url", "ftp://sync.example.org"),
@@ -138,6 +142,13 @@ def test_a_value_that_cannot_be_used_is_an_error_that_names_its_variable(
 ) -> None:
     with pytest.raises(SettingsError, match=f"STARLINGS_{name.upper()}"):
         load_settings({}, {f"STARLINGS_{name.upper()}": value})
+
+
+def test_what_queries_may_cost_is_what_they_cost_without_settings() -> None:
+    settings, bounds = load_settings({}, {}), QueryBounds()
+    assert settings.queries_max_items == bounds.scanned_items
+    assert settings.queries_max_live == bounds.live_queries
+    assert settings.queries_max_live_bytes == bounds.live_bytes
 
 
 def test_secrets_are_shown_neither_in_errors_nor_in_settings() -> None:

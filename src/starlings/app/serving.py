@@ -42,6 +42,7 @@ from starlings.core.errors import Fault
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.node.node import Node
 from starlings.node.presence_keeper import PresenceKeeper
+from starlings.node.queries import QueryBounds
 from starlings.node.reachability import Reachability
 from starlings.node.upkeep import Retention, Upkeep
 from starlings.rest.app import RestApp
@@ -205,6 +206,11 @@ def _make_face(
         base=settings.public_url or "https://starlings",
         options=WebSocketOptions(
             allowed_origins=settings.ws_origins, compress_from_bytes=from_bytes
+        ),
+        query_bounds=QueryBounds(
+            scanned_items=settings.queries_max_items,
+            live_queries=settings.queries_max_live,
+            live_bytes=settings.queries_max_live_bytes,
         ),
         reachability=reachability,
         presence=presence,
