@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +78,13 @@ def _wait_until_writable(raw: httpx.Client, items: str, acknowledged: list[int])
             return
         assert_refused(response, 503, 20503)
         assert time.monotonic() < deadline, "writing did not resume"
+        time.sleep(0.1)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
@@ -163,6 +170,27 @@ def test_a_kill_on_a_full_disk_loses_nothing_acknowledged(server: ServerProcess)
     server.start()
 
     _assert_nothing_lost(server, items, acknowledged, unknown=0)
+
+
+def test_what_is_removed_gives_its_space_back_on_a_disk_with_little_room(tmp_path: Path) -> None:
+    retention = {"STARLINGS_LOG_RETENTION": "0", "STARLINGS_TOMBSTONE_RETENTION": "0"}
+    with ServerProcess(tmp_path / "data", environment=retention) as server:
+        database = server.data / "starlings.db"
+        with raw_client(server) as raw:
+            kept, items = _new_list(raw), _new_list(raw)
+            acknowledged = [raw.post(kept, data={"Data": PAYLOAD}).json()["index"]]
+            with ThreadPoolExecutor(16) as pool:
+                form = {"Data": PAYLOAD}
+                for answer in pool.map(lambda _: raw.post(items, data=form), range(MOST_WRITES)):
+                    assert answer.status_code == 201
+            _wait_until(lambda: database.stat().st_size > 64_000_000)  # it comes with a checkpoint
+            full_bytes = database.stat().st_size
+            with _disk_with_room(server, 1024 * 1024):
+                assert raw.delete(items.removesuffix("/Items")).status_code == 204
+                _wait_until(lambda: database.stat().st_size < full_bytes / 2)
+                acknowledged.append(raw.post(kept, data={"Data": PAYLOAD}).json()["index"])
+        server.restart()
+        _assert_nothing_lost(server, kept, acknowledged, unknown=0)
 
 
 def test_a_server_on_a_full_disk_stops_properly(server: ServerProcess) -> None:

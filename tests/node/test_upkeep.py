@@ -1,4 +1,4 @@
-"""What a node does on its own: expire, purge, trim."""
+"""What a node does on its own: expire, purge, trim, shrink."""
 
 from __future__ import annotations
 
@@ -99,6 +99,28 @@ async def test_the_log_is_kept_for_its_time_and_tombstones_for_theirs(
     assert [one.key for one in snapshot.tombstones] == ["k"]
     clock.pass_seconds(600)
     assert await upkeep.trim() == 1
+
+
+async def test_space_is_given_back_chunk_by_chunk(
+    upkeep: Upkeep, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = iter([64, 64, 7, 0])
+    is_done = asyncio.Event()
+
+    async def shrink() -> int:
+        given = next(chunks)
+        if given == 0:
+            is_done.set()
+        return given
+
+    monkeypatch.setattr("starlings.node.upkeep._SHRINK_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(store, "shrink", shrink)
+    async with asyncio.timeout(10):
+        running = asyncio.create_task(upkeep.run())
+        await is_done.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
 
 
 async def test_a_fault_does_not_end_the_loops(

@@ -1,4 +1,4 @@
-"""What a node does on its own, in the background: expire, purge, trim.
+"""What a node does on its own, in the background: expire, purge, trim, shrink.
 
 Three loops, each of its own pace. Reads hide what has expired at the very moment; the sweep only
 makes it final: each object and item is removed by a command like any other, exactly once, so
@@ -29,6 +29,8 @@ _PURGE_ROWS = 1_000
 """Deleted in one transaction: a few milliseconds in which writers wait."""
 _TRIM_ROWS = 2_000
 _IDLE_SECONDS = 5.0
+_SHRINK_PAUSE_SECONDS = 0.02
+"""Between two chunks given back: there is no hurry, writers go first."""
 
 
 class Retention(NamedTuple):
@@ -50,7 +52,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self.sweep, SWEEP_SECONDS), name="sweep")
             group.create_task(self._repeat(self.purge, _IDLE_SECONDS), name="purge")
-            group.create_task(self._repeat(self.trim, _IDLE_SECONDS), name="trim")
+            group.create_task(self._repeat(self.tidy, _IDLE_SECONDS), name="tidy")
 
     async def sweep(self) -> int:
         """Remove what has expired; how much there was. Permissions go first: who listens by one
@@ -84,6 +86,17 @@ class Upkeep:
             now - int(self._retention.tombstone_seconds * 1000),
             _TRIM_ROWS,
         )
+
+    async def tidy(self) -> int:
+        """Trim; when nothing is left to be forgotten, shrink."""
+        return await self.trim() or await self.shrink()
+
+    async def shrink(self) -> int:
+        """Give back a chunk of disk space that all this has freed; 0 when that is done."""
+        given = await self._store.shrink()
+        if given:
+            await asyncio.sleep(_SHRINK_PAUSE_SECONDS)
+        return given
 
     async def _execute_all(
         self, commands: Sequence[ExpireObject | ExpireItem | ExpirePermission]

@@ -372,6 +372,9 @@ class MemoryStore:
         self._tombstones = kept
         return forgotten
 
+    async def shrink(self) -> int:
+        return 0
+
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(self._commands, self._commands, self._refusals, 0, 0, 1, 0.0, 0, 0)
 

@@ -267,6 +267,12 @@ class Store(Protocol):
         """
         ...
 
+    async def shrink(self) -> int:
+        """Give a chunk of space on the disk back that nothing uses, in a transaction of its own; 0
+        if there is none, or not enough to be worth it.
+        """
+        ...
+
     def statistics(self) -> StoreStatistics: ...
 
     async def close(self) -> None:

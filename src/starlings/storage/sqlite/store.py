@@ -1,8 +1,8 @@
 """The embedded store: one SQLite file in the data directory.
 
 One thread writes (``writer``, by way of the ``Batcher``), several connections read (``reader``).
-``housekeeping`` holds what is done between batches: purging removed objects and trimming the log,
-in chunks that keep nobody waiting for long.
+``housekeeping`` and ``shrinking`` hold what is done between batches: purging removed objects,
+trimming the log and giving space back, in chunks that keep nobody waiting for long.
 """
 
 from __future__ import annotations
@@ -336,6 +336,9 @@ class SqliteStore:
         return await self._transact(
             partial(trim_log, before=before, tombstones_before=tombstones_before, limit=limit)
         )
+
+    async def shrink(self) -> int:
+        return cast(int, await self._batcher.run(self._writer.shrink))
 
     async def checkpoint_if_long(self) -> bool:
         """Under a steady load the writer never rests: copy a long log between two batches."""

@@ -42,6 +42,7 @@ from starlings.storage.sqlite import rows as r
 from starlings.storage.sqlite.backlog import MOST_WAITING, Backlog
 from starlings.storage.sqlite.cuts import newest_cut_id
 from starlings.storage.sqlite.database import migrate, open_writer
+from starlings.storage.sqlite.shrinking import Shrinker
 from starlings.storage.store import Batch
 from starlings.storage.working_set import Changes, WorkingSet
 
@@ -57,6 +58,8 @@ _CHECKPOINT_AT_ONCE_CHANGES = 20_000
 
 Counted in rows and not in bytes of the log's file, because that keeps its size when it is reused.
 """
+_CHECKPOINT_GIVEN_PAGES = 2_048
+"""Pages given back, 8 MiB, after which the file is cut by a checkpoint. They count as no rows."""
 
 _put_objects = r.Insert("object", r.OBJECT_COLUMNS)
 _COUNT_OBJECT = (
@@ -120,6 +123,8 @@ class Writer:
         self.faults = 0
         self.commit_seconds = 0.0
         self._checkpointed_changes = 0
+        self._shrinker = Shrinker()
+        self._given_pages = 0
         self.is_writable = True
         """False after a batch that the disk refused, until one succeeds."""
 
@@ -214,6 +219,18 @@ class Writer:
             raise
         self.backlog.keep()
         return answer
+
+    def shrink(self) -> int:
+        """Give a chunk of the file's unused pages back; how many. Raises Fault UNAVAILABLE."""
+        given = self.transact(self._shrinker.step)
+        self._given_pages += given
+        if self._given_pages >= _CHECKPOINT_GIVEN_PAGES or (self._given_pages and not given):
+            self._given_pages = 0
+            try:
+                self.checkpoint()
+            except sqlite3.OperationalError as error:
+                raise self._unavailable(error) from error
+        return given
 
     def forget_object(self, oid: int) -> None:
         self._working_set.forget_object(oid)
