@@ -1,31 +1,28 @@
 """The command line: ``starlings serve`` and the operator's tools.
 
 What goes wrong for a reason that an operator can mend is told in one line on stderr, with exit
-status 2. Settings that are not given as flags come from the environment and the settings file.
+status 2 [starlings.cli.ending]. Settings that are not given as flags come from the environment and
+the settings file.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+from functools import partial
 
 from cyclopts import App
 
 from starlings import __version__
-from starlings.app import OperatorError
 from starlings.cli.data import backup, check, restore
+from starlings.cli.ending import run_to_end
 from starlings.cli.history import history
 from starlings.cli.identities import identities
 from starlings.cli.keys import keys
 from starlings.cli.serve import serve
 from starlings.cli.token import token
 from starlings.cli.webhooks import webhooks
-from starlings.settings import SettingsError
 
 __all__ = ["app", "main"]
-
-CANNOT = 2
-"""Exit status when a command can't do its work."""
 
 app = App(
     name="starlings",
@@ -53,15 +50,5 @@ def version() -> None:
 
 def main() -> None:
     """Run the command that the arguments name, and exit."""
-    try:
-        status = app(sys.argv[1:], result_action="return_value")
-    except (OperatorError, SettingsError) as error:
-        print(f"starlings: {error}", file=sys.stderr)
-        sys.exit(CANNOT)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more can be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(CANNOT)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(status if isinstance(status, int) else 0)
+    run = partial(app, result_action="return_value", exit_on_error=False, print_error=False)
+    sys.exit(run_to_end(run, sys.argv[1:]))
