@@ -1,9 +1,13 @@
 """The command line's tools on a data directory without a server."""
 
 import asyncio
+import contextlib
 import json
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -179,6 +183,61 @@ def test_without_a_database_every_tool_says_so_in_one_line(
     assert f"There is no database in {tmp_path}" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert os.listdir(tmp_path) == []
+
+
+@contextlib.contextmanager
+def without_rights(directory: Path) -> Iterator[None]:
+    """This process as somebody whom ``directory`` doesn't belong to."""
+    if os.geteuid() == 0:
+        os.setresuid(65_534, 65_534, 0)
+        try:
+            yield
+        finally:
+            os.setresuid(0, 0, 0)
+    else:
+        mode = directory.stat().st_mode
+        directory.chmod(0)
+        try:
+            yield
+        finally:
+            directory.chmod(mode)
+
+
+@pytest.mark.parametrize("is_directory_open", [False, True])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check",),
+        ("backup", "copy.db"),
+        ("history", "map", "x"),
+        ("webhooks", "list"),
+        ("webhooks", "drop", "1"),
+        ("keys", "list"),
+        ("keys", "create"),
+        ("identities", "revoked"),
+        ("token", "--identity", "zoe"),
+    ],
+)
+def test_somebody_without_rights_is_told_whose_work_it_is(
+    starlings: Run, data: Path, command: tuple[str, ...], is_directory_open: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as parent:
+        directory = Path(shutil.copytree(data, Path(parent) / "data"))
+        Path(parent).chmod(0o755)
+        database = directory / "starlings.db"
+        directory.chmod(0o755 if is_directory_open else 0o700)
+        database.chmod(0o600)
+        with without_rights(database if is_directory_open else directory):
+            refused = starlings(*command, "--data", directory)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"starlings: {directory} can't be read: run this as the ser")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_path_that_cannot_be_is_told_in_one_line(starlings: Run) -> None:
+    refused = starlings("check", "--data", "x" * 300)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(" can't be read: File name too long\n")
 
 
 async def test_check_tells_clean_from_damaged_by_its_exit_status(

@@ -33,9 +33,7 @@ def check_data(settings: Settings) -> CheckReport:
     Raises:
         OperatorError: There is no database that could be checked.
     """
-    database = DataDirectory(settings.data).database
-    if not database.exists():
-        raise OperatorError(f"There is no database in {settings.data}")
+    database = DataDirectory(settings.data).find_database()
     return _check(database)
 
 
@@ -45,9 +43,7 @@ def back_up_data(settings: Settings, file: Path, *, may_replace: bool) -> int:
     Raises:
         OperatorError: The file exists and ``may_replace`` is False, or it can't be made.
     """
-    database = DataDirectory(settings.data).database
-    if not database.exists():
-        raise OperatorError(f"There is no database in {settings.data}")
+    database = DataDirectory(settings.data).find_database()
     if file.exists() and not may_replace:
         raise OperatorError(f"{file} exists: name another file, or replace it with --force")
     try:

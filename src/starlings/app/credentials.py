@@ -181,7 +181,7 @@ def _find_signing_key(settings: Settings, key_sid: str | None) -> LiveKey:
     if key_sid is None and sid and secret and account_sid:
         return LiveKey(sid, account_sid, secret)
     directory = DataDirectory(settings.data)
-    if not directory.database.exists() and directory.credentials.exists():
+    if not directory.has_database() and directory.credentials.exists():
         return _read_shown_key(directory)
     with _open(directory, is_read_only=True) as store:
         good = [

@@ -30,6 +30,42 @@ class DataDirectory:
         self.secret_key = path / "secret.key"
         self.credentials = path / "credentials.json"
 
+    def find_database(self) -> Path:
+        """The database, which is there and may be read by this user.
+
+        Raises:
+            OperatorError: There is none, or it can't be read.
+        """
+        if not self.has_database():
+            raise OperatorError(
+                f"There is no database in {self.path}: name its directory with --data or"
+                " --config. The first start of `starlings serve` makes one"
+            )
+        return self.database
+
+    def has_database(self) -> bool:
+        """Whether there is a database, which may be read then.
+
+        Raises:
+            OperatorError: This user may not know, or may not read it.
+        """
+        try:
+            self.database.stat()
+            # Not by opening it: to close a file ends all locks that this process has on it.
+            is_readable = os.access(self.database, os.R_OK)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except PermissionError:
+            is_readable = False
+        except OSError as error:
+            raise OperatorError(f"{self.path} can't be read: {error.strerror}") from error
+        if not is_readable:
+            raise OperatorError(
+                f"{self.path} can't be read: run this as the server's user"
+                " (sudo -u starlings starlings …)"
+            )
+        return True
+
     def make(self) -> None:
         """Make the directory unless it is there, and see that it can be written.
 
@@ -65,13 +101,9 @@ class DataDirectory:
         Raises:
             OperatorError: There is no database, or it can't be read.
         """
-        if not self.database.exists():
-            raise OperatorError(
-                f"There is no database in {self.path}:"
-                f" start `starlings serve --data {self.path}` once"
-            )
+        database = self.find_database()
         try:
-            return CredentialStore.open(self.database, is_read_only=is_read_only)
+            return CredentialStore.open(database, is_read_only=is_read_only)
         except CredentialsUnreadable as error:
             raise OperatorError(str(error)) from error
 

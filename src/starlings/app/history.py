@@ -23,9 +23,7 @@ def find_history(
     Raises:
         OperatorError: There is no such object, no event of it is kept, or no database.
     """
-    database = DataDirectory(settings.data).database
-    if not database.exists():
-        raise OperatorError(f"There is no database in {settings.data}")
+    database = DataDirectory(settings.data).find_database()
     try:
         events = read_history(database, service, kind, name, limit)
     except (DatabaseError, sqlite3.Error) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 
 from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
@@ -20,7 +19,7 @@ def list_webhooks(
     settings: Settings, is_dead: bool | None, after: int, limit: int
 ) -> list[StoredWebhook]:
     """Webhooks by id, from above ``after``; ``is_dead`` None for all. Raises OperatorError."""
-    database = _find_database(settings)
+    database = DataDirectory(settings.data).find_database()
     try:
         return outbox.list_webhooks(database, is_dead, after, limit)
     except sqlite3.Error as error:
@@ -33,7 +32,7 @@ def retry_webhooks(settings: Settings, ids: Sequence[int] | None) -> int:
     Raises:
         OperatorError: There is no database, or it can't be written.
     """
-    database = _find_database(settings)
+    database = DataDirectory(settings.data).find_database()
     try:
         return outbox.retry_webhooks(database, ids, SYSTEM_SOURCES.now())
     except sqlite3.Error as error:
@@ -46,15 +45,8 @@ def drop_webhooks(settings: Settings, ids: Sequence[int] | None) -> int:
     Raises:
         OperatorError: There is no database, or it can't be written.
     """
-    database = _find_database(settings)
+    database = DataDirectory(settings.data).find_database()
     try:
         return outbox.drop_webhooks(database, ids)
     except sqlite3.Error as error:
         raise OperatorError(f"The webhooks can't be changed: {error}") from error
-
-
-def _find_database(settings: Settings) -> Path:
-    database = DataDirectory(settings.data).database
-    if not database.exists():
-        raise OperatorError(f"There is no database in {settings.data}")
-    return database
