@@ -260,6 +260,38 @@ def test_a_file_that_is_no_database_cannot_be_checked(starlings: Run, tmp_path: 
     assert (refused.returncode, "can't be checked" in refused.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (("serve", "--limits", "none"), "--limits"),
+        (("serve", "--log-level", "null"), "--log-level"),
+        (("serve", "--log-format", "None"), "--log-format"),
+        (("serve", "--ws-compression=none"), "--ws-compression"),
+        (("check", "--data", "none"), "no database in none"),
+        (("webhooks", "drop", "none"), "IDS"),
+        (("webhooks", "list", "--limit", "none"), "--limit"),
+    ],
+)
+def test_none_is_a_word_like_any_other(
+    starlings: Run, command: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["starlings.cli.serve"], "run_server", pytest.fail)
+    refused = starlings(*command)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert named in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("list", "--after", str(2**63)), ("retry", str(2**63)), ("drop", "1", "-1")]
+)
+def test_a_webhook_id_that_no_database_could_give_is_refused(
+    starlings: Run, data: Path, arguments: tuple[str, ...]
+) -> None:
+    refused = starlings("webhooks", *arguments, "--data", data)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "Must be" in refused.stderr
+
+
 def test_version_is_printed(starlings: Run) -> None:
     assert starlings("version").stdout == f"{__version__}\n"
     assert starlings("--version").stdout == f"{__version__}\n"

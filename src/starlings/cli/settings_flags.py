@@ -46,8 +46,9 @@ def takes_settings(run: Callable[[Settings], None]) -> Callable[..., None]:
             setting.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
+            # Not "or None": cyclopts would then take the word none for a flag not given.
             annotation=Annotated[
-                _type_of(setting) | None,
+                _type_of(setting),
                 Parameter(name=setting.flag, help=_help(setting), negative="", show_default=False),
             ],
         )

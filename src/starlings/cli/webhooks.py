@@ -15,8 +15,12 @@ from starlings.cli.settings_flags import Config, Data, read_settings
 
 __all__ = ["webhooks"]
 
+_MOST = 2**63 - 1
+"""The highest id that SQLite can give."""
+
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON for programs.", negative="")]
 AllDead = Annotated[bool, Parameter(name="--all", help="All dead letters.", negative="")]
+Ids = Annotated[tuple[int, ...], Parameter(validator=Number(gte=0, lte=_MOST), negative="")]
 
 webhooks = App(
     name="webhooks",
@@ -29,7 +33,9 @@ webhooks = App(
 def list_(
     *,
     state: Annotated[Literal["dead", "waiting", "all"], Parameter(help="Which to list.")] = "dead",
-    after: Annotated[int, Parameter(help="Only ids above this one.")] = 0,
+    after: Annotated[
+        int, Parameter(help="Only ids above this one.", validator=Number(gte=0, lte=_MOST))
+    ] = 0,
     limit: Annotated[int, Parameter(help="Most lines.", validator=Number(gte=1, lte=10_000))] = 100,
     json_: Json = False,
     data: Data = None,
@@ -59,7 +65,7 @@ def list_(
 
 @webhooks.command
 def retry(
-    ids: Annotated[list[int] | None, Parameter(negative="")] = None,
+    ids: Ids = (),
     /,
     *,
     all_: AllDead = False,
@@ -79,7 +85,7 @@ def retry(
 
 @webhooks.command
 def drop(
-    ids: Annotated[list[int] | None, Parameter(negative="")] = None,
+    ids: Ids = (),
     /,
     *,
     all_: AllDead = False,
@@ -97,7 +103,7 @@ def drop(
     print(f"Dropped: {count}")
 
 
-def _choose(ids: list[int] | None, is_all: bool) -> list[int] | None:
+def _choose(ids: tuple[int, ...], is_all: bool) -> tuple[int, ...] | None:
     """The ids that are meant; None for all dead letters. Raises OperatorError."""
     if bool(ids) == is_all:
         raise OperatorError("Name the ids of webhooks, or say --all for all dead letters")
