@@ -10,9 +10,10 @@ environment, the environment over the file, the file over the default. The file 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
-import math
+import re
 import tomllib
 import types
 import typing
@@ -29,6 +30,14 @@ __all__ = ["SETTINGS", "Setting", "Settings", "SettingsError", "load_settings"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Parser = Callable[[str], Any]
+
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and the stand-ins for bytes of the environment that are not UTF-8."""
+_MOST = 10**15
+"""What any whole number may be at most: far from what the database can hold, and from any use."""
+_MOST_SECONDS = 100 * 31_557_600
+"""Times further away are no dates any more, or no integers of the database."""
 
 
 class SettingsError(Exception):
@@ -83,31 +92,29 @@ def _path(value: str) -> Path:
 
 
 def _port(value: str) -> int:
-    number = int(value)
-    if not 0 <= number <= 65_535:
-        raise ValueError("expected a port, 0 to 65535")
-    return number
+    return _whole(value, 0, 65_535, "a port, 0 to 65535")
 
 
 def _bytes(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise ValueError("expected a number of bytes, 1 or more")
-    return number
-
-
-def _seconds(value: str) -> float:
-    number = float(value)
-    if not math.isfinite(number) or number < 0:
-        raise ValueError("expected a number of seconds, 0 or more")
-    return number
+    return _whole(value, 1, _MOST, "a number of bytes, 1 or more")
 
 
 def _count(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise ValueError("expected a whole number, 1 or more")
-    return number
+    return _whole(value, 1, _MOST, "a whole number, 1 or more")
+
+
+def _whole(value: str, least: int, most: int, expected: str) -> int:
+    if re.fullmatch(r" *[0-9]{1,18} *", value) and least <= int(value) <= most:
+        return int(value)
+    raise ValueError(f"expected {expected}")
+
+
+def _seconds(value: str) -> float:
+    with contextlib.suppress(ValueError):
+        number = float(value)
+        if 0 <= number <= _MOST_SECONDS:
+            return number
+    raise ValueError(f"expected a number of seconds, 0 to {_MOST_SECONDS} (100 years)")
 
 
 def _switch(value: str) -> bool:
@@ -128,14 +135,19 @@ def _choice(*choices: str) -> Parser:
 
 
 def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("expected an absolute http or https URL without query")
-    return value.rstrip("/")
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(value)
+        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if is_whole and not parts.query and not parts.fragment:
+            return value.rstrip("/")
+    raise ValueError("expected an absolute http or https URL without query")
 
 
 def _networks(value: str) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(part, strict=False) for part in _split(value))
+    try:
+        return tuple(ipaddress.ip_network(part, strict=False) for part in _split(value))
+    except ValueError as error:
+        raise ValueError("expected addresses or networks like 10.0.0.0/8") from error
 
 
 def _origins(value: str) -> frozenset[str] | None:
@@ -363,6 +375,8 @@ def load_settings(
 
 def _parse(setting: Setting, text: str, source: str) -> Any:
     try:
+        if _UNSEEN.search(text):
+            raise ValueError("expected UTF-8 without control characters")
         return setting.parse(text)
     except ValueError as error:
         shown = "" if setting.is_secret else f" {text!r}"
@@ -377,7 +391,11 @@ def _written(given: object) -> str:
 def _read_file(config: Path) -> dict[str, Any]:
     try:
         file = tomllib.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SettingsError(
+            f"The settings file {config} can't be read: {error.strerror}"
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"The settings file {config} can't be read: {error}") from error
     known = {setting.name for setting in SETTINGS if not setting.is_secret} | {"limits", "rates"}
     for name in file:
@@ -415,11 +433,17 @@ def _check_numbers(
         if name not in hints:
             raise SettingsError(f"{where} is unknown")
         allowed = typing.get_args(hints[name]) or (hints[name],)
-        if value == "off" and types.NoneType in allowed:
+        may_be_off = types.NoneType in allowed
+        most = _MOST_SECONDS if name.endswith("_seconds") else _MOST
+        if value == "off" and may_be_off:
             numbers[name] = None
         elif isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise SettingsError(f"{where} must be a number above 0")
-        elif math.isinf(value) or (float not in allowed and not isinstance(value, int)):
+            raise SettingsError(
+                f"{where} must be a number above 0" + (' or "off"' if may_be_off else "")
+            )
+        elif value > most:
+            raise SettingsError(f"{where} must be at most {most}")
+        elif float not in allowed and not isinstance(value, int):
             raise SettingsError(f"{where} must be a whole number")
         else:
             numbers[name] = value

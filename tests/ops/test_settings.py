@@ -87,7 +87,12 @@ def test_numbers_of_the_file_change_whichever_profile_is_in_force(tmp_path: Path
         ("[limits]\npage_max = true\n", "page_max"),
         ("[limits]\npage_max = 'off'\n", "page_max"),
         ("[limits]\nprofile = 'none'\n", "limits"),
-        ("[rates]\nwrites = -1\n", "writes"),
+        ("[rates]\nwrites = -1\n", 'writes .* must be a number above 0 or "off"$'),
+        ("[rates]\nwrites = 1e300\n", "writes .* must be at most"),
+        ("[limits]\nttl_seconds = 4000000000\n", "ttl_seconds .* must be at most 3155760000"),
+        ("[limits]\npage_max = 1000000000000000000000\n", "page_max .* must be at most"),
+        ("[limits]\npage_max = 'off'\n", "page_max .* must be a number above 0$"),
+        ("a = " + "[" * 5000, "can't be read"),
         ("[rates]\nwrites = inf\n", "writes"),
         ("[rates]\nwrites = nan\n", "writes"),
         ("[rates]\nlarge_writes = 'off'\n", "large_writes"),
@@ -149,6 +154,30 @@ def test_what_queries_may_cost_is_what_they_cost_without_settings() -> None:
     assert settings.queries_max_items == bounds.scanned_items
     assert settings.queries_max_live == bounds.live_queries
     assert settings.queries_max_live_bytes == bounds.live_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("port", "abc", "a port, 0 to 65535"),
+        ("port", "8_080", "a port, 0 to 65535"),
+        ("port", "9" * 5000, "a port, 0 to 65535"),
+        ("drain", "soon", r"a number of seconds, 0 to 3155760000 \(100 years\)"),
+        ("log_retention", "1e300", r"a number of seconds, 0 to 3155760000 \(100 years\)"),
+        ("webhooks_max_waiting", "many", "a whole number, 1 or more"),
+        ("ws_compression_bytes", "1k", "a number of bytes, 1 or more"),
+        ("trusted_proxies", "10.0.0.0/8, proxy", "addresses or networks like 10.0.0.0/8"),
+        ("public_url", "http://[::1", "an absolute http or https URL without query"),
+        ("public_url", "http://sync:99999", "an absolute http or https URL without query"),
+        ("host", "a\nb", "UTF-8 without control characters"),
+        ("host", "\udcff", "UTF-8 without control characters"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_answered_with_what_is_expected(
+    name: str, value: str, expected: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"can't be used: expected {expected}$"):
+        load_settings({name: value}, {})
 
 
 def test_secrets_are_shown_neither_in_errors_nor_in_settings() -> None:
