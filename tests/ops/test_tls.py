@@ -8,10 +8,13 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from starlings.app import OperatorError
+from starlings.app.certificate import check_certificate
 from tests.ops.commands import start
 
 
@@ -32,6 +35,39 @@ def test_a_certificate_makes_the_port_https(tmp_path: Path) -> None:
         process.terminate()
         process.communicate(timeout=10)
     assert process.returncode == 0
+
+
+def test_what_is_wrong_with_a_certificate_is_told_in_plain_words(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    both, other = make_certificate(tmp_path), make_certificate(tmp_path / "other")
+    key_text, _, chain_text = both.read_bytes().partition(b"-----BEGIN CERTIFICATE-----")
+    key, chain, encrypted = (tmp_path / f"{name}.pem" for name in ("key", "chain", "encrypted"))
+    key.write_bytes(key_text)
+    chain.write_bytes(b"-----BEGIN CERTIFICATE-----" + chain_text)
+    encrypted.write_bytes(
+        serialization.load_pem_private_key(key_text, None).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"pass phrase"),
+        )
+    )
+    broken = tmp_path / "broken.pem"
+    broken.write_bytes(chain.read_bytes()[:200])
+    check_certificate(both, None)
+    check_certificate(chain, key)
+    for arguments, told in [
+        ((chain, None), f"no private key (PEM) in {chain}: name its file with --ssl-keyfile"),
+        ((chain, chain), f"There is no private key (PEM) in {chain}"),
+        ((key, None), f"There is no certificate (PEM) in {key}"),
+        ((chain, other), f"The private key in {other} is not that of the certificate {chain}"),
+        ((chain, encrypted), f"The private key in {encrypted} is encrypted"),
+        ((broken, key), f"The certificate {broken} or its key can't be used: it is damaged"),
+        ((chain, tmp_path), f"{tmp_path} can't be read: Is a directory"),
+        ((tmp_path / "x", None), f"{tmp_path / 'x'} can't be read: No such file or directory"),
+    ]:
+        with pytest.raises(OperatorError) as caught:
+            check_certificate(*arguments)
+        assert told in str(caught.value)
 
 
 def make_certificate(directory: Path) -> Path:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from starlings.app.certificate import check_certificate
 from starlings.app.errors import OperatorError
 from starlings.settings import Settings
 from starlings.ws.http import BoundedHttpServer
@@ -56,6 +57,8 @@ def make_config(
     Raises:
         OperatorError: The certificate or its key can't be used.
     """
+    if settings.ssl_certfile is not None:
+        check_certificate(settings.ssl_certfile, settings.ssl_keyfile)
     config = uvicorn.Config(
         app,
         http=http,  # type: ignore[arg-type]  # called like the class that uvicorn expects
@@ -73,12 +76,7 @@ def make_config(
         ssl_certfile=settings.ssl_certfile,
         ssl_keyfile=settings.ssl_keyfile,
     )
-    try:
-        config.load()
-    except OSError as error:
-        raise OperatorError(
-            f"The certificate {settings.ssl_certfile} or its key can't be used: {error}"
-        ) from error
+    config.load()
     return config
 
 
