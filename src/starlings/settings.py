@@ -34,6 +34,10 @@ Parser = Callable[[str], Any]
 
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """Control characters, and the stand-ins for bytes of the environment that are not UTF-8."""
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+"""As browsers send it, so names of other alphabets in Punycode; pages of no site send ``null``."""
+_DEFAULT_PORT = re.compile(r"^(http://.+(?=:80$)|https://.+(?=:443$)):[0-9]+$")
+"""Browsers leave it out."""
 _MOST = 10**15
 """What any whole number may be at most: far from what the database can hold, and from any use."""
 _MOST_SECONDS = 100 * 31_557_600
@@ -152,8 +156,12 @@ def _networks(value: str) -> tuple[Network, ...]:
 
 def _origins(value: str) -> frozenset[str] | None:
     """None allows all."""
-    origins = frozenset(part.rstrip("/").lower() for part in _split(value))
-    return None if "*" in origins else origins
+    origins = {part.lower().removesuffix("/") for part in _split(value)}
+    if "*" in origins:
+        return None
+    if not all(origin == "null" or _ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("expected origins like https://app.example.org, or * for all")
+    return frozenset(_DEFAULT_PORT.sub(r"\1", origin) for origin in origins)
 
 
 def _split(value: str) -> list[str]:

@@ -207,6 +207,43 @@ def test_origins_are_compared_without_case_and_a_star_allows_all() -> None:
     assert given.ws_origins == frozenset({"https://a.example", "http://b.example"})
 
 
+def test_an_origin_is_what_browsers_send() -> None:
+    given = (
+        "https://a.example:443, http://b.example:80/, http://b.example:443, capacitor://localhost,"
+        " http://[::1]:5173, null, https://xn--bcher-kva.example"
+    )
+    assert load_settings({"ws_origins": given}, {}).ws_origins == frozenset(
+        {
+            "https://a.example",
+            "http://b.example",
+            "http://b.example:443",
+            "capacitor://localhost",
+            "http://[::1]:5173",
+            "null",
+            "https://xn--bcher-kva.example",
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "app.example.org",
+        "app.example.org:8080",
+        "https://",
+        "https://app.example.org/chat",
+        "https://*.example.org",
+        "https://zoe@app.example.org",
+        "https//app.example.org",
+        "https://bücher.example",
+        "https://app.example.org https://b.example",
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_is_an_error(origin: str) -> None:
+    with pytest.raises(SettingsError, match=r"expected origins like https://app\.example\.org"):
+        load_settings({"ws_origins": f"https://a.example, {origin}"}, {})
+
+
 def test_compression_is_off_and_its_least_size_is_a_number_of_bytes() -> None:
     assert (Settings().ws_compression, Settings().ws_compression_bytes) == (False, 256)
     given = {"STARLINGS_WS_COMPRESSION": "on", "STARLINGS_WS_COMPRESSION_BYTES": "1024"}
