@@ -26,12 +26,21 @@ from urllib.parse import urlsplit
 from starlings.core.credentials import is_account_sid, is_api_key_sid
 from starlings.core.limits import DOCUMENTED, OFF, Limits, Rates
 
-__all__ = ["SETTINGS", "Setting", "Settings", "SettingsError", "load_settings"]
+__all__ = [
+    "SETTINGS",
+    "Setting",
+    "Settings",
+    "SettingsError",
+    "list_unknown_variables",
+    "load_settings",
+]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Parser = Callable[[str], Any]
 
 
+_PREFIX = "STARLINGS_"
+_CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """Control characters, and the stand-ins for bytes of the environment that are not UTF-8."""
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -69,7 +78,7 @@ class Setting(NamedTuple):
 
     @property
     def variable(self) -> str:
-        return f"STARLINGS_{self.name.upper()}"
+        return f"{_PREFIX}{self.name.upper()}"
 
 
 def _setting(default: str, unit: str, sentence: str, parse: Parser, is_secret: bool = False) -> Any:
@@ -96,6 +105,11 @@ def _path(value: str) -> Path:
 
 
 def _port(value: str) -> int:
+    if value.startswith("tcp://"):
+        raise ValueError(
+            "expected a port. Kubernetes sets this variable in every pod beside a Service named"
+            " starlings, unless the pod says enableServiceLinks: false"
+        )
     return _whole(value, 0, 65_535, "a port, 0 to 65535")
 
 
@@ -349,8 +363,8 @@ def load_settings(
     Raises:
         SettingsError: A value that can't be used, a name that isn't known, an unreadable file.
     """
-    if config is None and environment.get("STARLINGS_CONFIG"):
-        config = Path(environment["STARLINGS_CONFIG"])
+    if config is None and environment.get(_CONFIG_VARIABLE):
+        config = Path(environment[_CONFIG_VARIABLE])
     file = {} if config is None else _read_file(config)
     numbers = file.get("limits")
     if isinstance(numbers, dict):
@@ -379,6 +393,12 @@ def load_settings(
         settings,
         limits_in_force=_make_limits(settings.limits, numbers, file.get("rates") or {}, config),
     )
+
+
+def list_unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Names of variables that look like settings and are none, misspelt perhaps."""
+    known = {setting.variable for setting in SETTINGS} | {_CONFIG_VARIABLE}
+    return sorted(name for name in environment if name.startswith(_PREFIX) and name not in known)
 
 
 def _parse(setting: Setting, text: str, source: str) -> Any:

@@ -281,6 +281,16 @@ def test_none_is_a_word_like_any_other(
     assert named in refused.stderr
 
 
+def test_a_misspelt_variable_is_a_warning_without_its_value(
+    starlings: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = sys.modules["starlings.cli.serve"]
+    monkeypatch.setattr(module, "configure_logging", lambda *_: None)
+    monkeypatch.setattr(module, "run_server", lambda _: None)
+    assert starlings("serve", STARLINGS_AUTH_TOKN="hunter2").returncode == 0
+    assert caplog.messages == ["Unknown variables are ignored names=STARLINGS_AUTH_TOKN"]
+
+
 @pytest.mark.parametrize(
     "arguments", [("list", "--after", str(2**63)), ("retry", str(2**63)), ("drop", "1", "-1")]
 )

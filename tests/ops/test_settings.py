@@ -10,7 +10,13 @@ import pytest
 from starlings.cli.serve import serve
 from starlings.core.limits import DOCUMENTED, OFF
 from starlings.node.queries import QueryBounds
-from starlings.settings import SETTINGS, Settings, SettingsError, load_settings
+from starlings.settings import (
+    SETTINGS,
+    Settings,
+    SettingsError,
+    list_unknown_variables,
+    load_settings,
+)
 from tests.ops.settings_reference import PAGE, with_tables
 
 
@@ -43,6 +49,18 @@ def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
 
 def test_an_empty_variable_counts_as_not_set() -> None:
     assert load_settings({}, {"STARLINGS_PORT": "", "STARLINGS_CONFIG": ""}).port == 8080
+
+
+def test_a_variable_that_is_no_setting_is_found() -> None:
+    known = {one.variable: "1" for one in SETTINGS} | {"STARLINGS_CONFIG": "x", "HOME": "/"}
+    assert list_unknown_variables(known) == []
+    misspelt = {"STARLINGS_PROT": "1", "STARLINGS_LOG_LEVLE": "debug"}
+    assert list_unknown_variables(known | misspelt) == ["STARLINGS_LOG_LEVLE", "STARLINGS_PROT"]
+
+
+def test_a_port_that_kubernetes_set_is_told_with_its_remedy() -> None:
+    with pytest.raises(SettingsError, match=r"STARLINGS_PORT .* enableServiceLinks: false$"):
+        load_settings({}, {"STARLINGS_PORT": "tcp://10.0.0.1:8080"})
 
 
 def test_limits_may_be_switched_off_by_profile() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
+
 from starlings.app import configure_logging, run_server
 from starlings.cli.settings_flags import takes_settings
-from starlings.settings import Settings
+from starlings.settings import Settings, list_unknown_variables
 
 __all__ = ["serve"]
+
+logger = logging.getLogger("starlings.cli")
 
 
 @takes_settings
@@ -19,4 +24,7 @@ def serve(settings: Settings) -> None:
     its address.
     """
     configure_logging(settings.log_format, settings.log_level)
+    unknown = list_unknown_variables(os.environ)
+    if unknown:
+        logger.warning("Unknown variables are ignored names=%s", ",".join(unknown))
     run_server(settings)
