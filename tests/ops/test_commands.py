@@ -148,6 +148,43 @@ def test_a_token_that_the_server_would_refuse_is_not_made(
     assert (refused.returncode, refused.stdout) == (2, "")
 
 
+def test_a_named_key_that_cannot_sign_is_told_apart_from_there_being_none(
+    starlings: Run, data: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "credentials.json").write_text((data / "credentials.json").read_text())
+    sid = json.loads((data / "credentials.json").read_text())["api_key_sid"]
+    named = ("token", "--identity", "zoe", "--key")
+    assert starlings(*named, sid, "--data", data).returncode == 0
+    assert starlings(*named, sid, "--data", elsewhere).returncode == 0
+    unknown = starlings(*named, "SK1", "--data", data)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr == "starlings: There is no API key SK1\n"
+    assert "There is no API key SK1 in" in starlings(*named, "SK1", "--data", elsewhere).stderr
+    starlings("keys", "revoke", sid, "--data", data)
+    revoked = starlings(*named, sid, "--data", data)
+    assert revoked.stderr == f"starlings: The API key {sid} was revoked\n"
+
+
+def test_ids_that_no_webhook_has_are_told_and_the_others_done(starlings: Run, data: Path) -> None:
+    for id_ in (1, 2, 3):
+        run_sql(
+            data,
+            "INSERT INTO webhook (id, service_oid, lane, type, at, event_id, identity, is_dead)"
+            " VALUES (?, 1, 1, 'map_created', 0, 0, 'system', 1)",
+            id_,
+        )
+    for command, done in (("retry", "To be delivered"), ("drop", "Dropped")):
+        assert starlings("webhooks", command, "1", "1", "--data", data).returncode == 0
+        one = starlings("webhooks", command, "99", "--data", data)
+        assert one == (2, f"{done}: 0\n", "starlings: There is no webhook 99\n")
+        some = starlings("webhooks", command, "2", "98", "99", "--data", data)
+        assert some == (2, f"{done}: 1\n", "starlings: There is no webhook of 2 of these ids\n")
+    assert starlings("webhooks", "drop", "--all", "--data", data) == (0, "Dropped: 1\n", "")
+    assert starlings("webhooks", "drop", "--all", "--data", data) == (0, "Dropped: 0\n", "")
+
+
 def test_keys_are_made_for_a_known_account_only(starlings: Run, data: Path) -> None:
     refused = starlings("keys", "create", "--account", "AC" + "f" * 32, "--data", data)
     assert refused.returncode == 2
@@ -349,3 +386,6 @@ def test_history_shows_a_maps_events_and_those_of_one_that_is_gone(
     missing = starlings("history", "map", "nothing", *where)
     assert (missing.returncode, missing.stdout) == (2, "")
     assert "There is no map 'nothing'" in missing.stderr
+    elsewhere = starlings("history", "map", "a", "--data", tmp_path, "--service", "nosuch")
+    assert (elsewhere.returncode, elsewhere.stdout) == (2, "")
+    assert elsewhere.stderr == "starlings: There is no service 'nosuch'\n"

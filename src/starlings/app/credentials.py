@@ -182,13 +182,14 @@ def _find_signing_key(settings: Settings, key_sid: str | None) -> LiveKey:
         return LiveKey(sid, account_sid, secret)
     directory = DataDirectory(settings.data)
     if not directory.has_database() and directory.credentials.exists():
-        return _read_shown_key(directory)
+        return _read_shown_key(directory, key_sid)
     with _open(directory, is_read_only=True) as store:
-        good = [
-            key
-            for key in store.list_keys()
-            if key.revoked_at is None and key_sid in (None, key.sid)
-        ]
+        known = [key for key in store.list_keys() if key_sid in (None, key.sid)]
+        good = [key for key in known if key.revoked_at is None]
+        if not good and key_sid is not None:
+            raise OperatorError(
+                f"The API key {key_sid} was revoked" if known else f"There is no API key {key_sid}"
+            )
         if not good:
             raise OperatorError(
                 "There is no good API key to sign with: make one with `starlings keys create`"
@@ -198,13 +199,16 @@ def _find_signing_key(settings: Settings, key_sid: str | None) -> LiveKey:
         return LiveKey(key.sid, key.account_sid, sealer.open(key.secret_sealed, key.sid))
 
 
-def _read_shown_key(directory: DataDirectory) -> LiveKey:
+def _read_shown_key(directory: DataDirectory, key_sid: str | None) -> LiveKey:
     """The key in a copied credentials.json: enough to sign on a machine without the database."""
     try:
         shown = json.loads(directory.credentials.read_text(encoding="utf-8"))
-        return LiveKey(shown["api_key_sid"], shown["account_sid"], shown["api_key_secret"])
+        key = LiveKey(shown["api_key_sid"], shown["account_sid"], shown["api_key_secret"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OperatorError(f"{directory.credentials} can't be used: {error!r}") from error
+    if key_sid not in (None, key.sid):
+        raise OperatorError(f"There is no API key {key_sid} in {directory.credentials}")
+    return key
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
 from starlings.core.events import Event
 from starlings.core.objects import Kind
+from starlings.core.sids import is_sid
 from starlings.settings import Settings
 from starlings.storage.sqlite.database import DatabaseError
-from starlings.storage.sqlite.history import read_history
+from starlings.storage.sqlite.history import has_service, read_history
 
 __all__ = ["find_history"]
 
@@ -21,13 +22,16 @@ def find_history(
     """The newest events of an object, oldest first.
 
     Raises:
-        OperatorError: There is no such object, no event of it is kept, or no database.
+        OperatorError: There is no such service or object, no event of it is kept, or no database.
     """
     database = DataDirectory(settings.data).find_database()
     try:
         events = read_history(database, service, kind, name, limit)
+        is_service_known = events is not None or is_sid(name) or has_service(database, service)
     except (DatabaseError, sqlite3.Error) as error:
         raise OperatorError(f"{database} can't be read: {error}") from error
+    if not is_service_known:
+        raise OperatorError(f"There is no service {service!r}")
     if events is None:
         raise OperatorError(f"There is no {kind.word} {name!r}, or nothing of it is kept")
     return events

@@ -81,6 +81,7 @@ def retry(
     """
     count = retry_webhooks(read_settings(config, data=data), _choose(ids, all_))
     print(f"To be delivered: {count}")
+    _check_found(ids, count)
 
 
 @webhooks.command
@@ -101,6 +102,7 @@ def drop(
     """
     count = drop_webhooks(read_settings(config, data=data), _choose(ids, all_))
     print(f"Dropped: {count}")
+    _check_found(ids, count)
 
 
 def _choose(ids: tuple[int, ...], is_all: bool) -> tuple[int, ...] | None:
@@ -108,6 +110,15 @@ def _choose(ids: tuple[int, ...], is_all: bool) -> tuple[int, ...] | None:
     if bool(ids) == is_all:
         raise OperatorError("Name the ids of webhooks, or say --all for all dead letters")
     return None if is_all else ids
+
+
+def _check_found(ids: tuple[int, ...], count: int) -> None:
+    """Raises OperatorError if there were fewer webhooks than ids; with those found it is done."""
+    missing = len(set(ids)) - count
+    if missing == 1 == len(ids):
+        raise OperatorError(f"There is no webhook {ids[0]}")
+    if ids and missing > 0:
+        raise OperatorError(f"There is no webhook of {missing} of these ids")
 
 
 def _format(at: int) -> str:

@@ -11,7 +11,7 @@ from starlings.core.sids import is_sid, oid_of
 from starlings.storage.sqlite import rows as r
 from starlings.storage.sqlite.database import open_reader
 
-__all__ = ["read_history"]
+__all__ = ["has_service", "read_history"]
 
 
 def read_history(
@@ -46,3 +46,12 @@ def read_history(
         if not events and is_sid(name):
             return None
         return [r.event_of(row) for row in reversed(events)]
+
+
+def has_service(database: Path, service: str) -> bool:
+    """Whether there is a service of this SID or unique name. Raises as ``read_history``."""
+    with contextlib.closing(open_reader(database)) as connection:
+        row = connection.execute(
+            "SELECT 1 FROM service WHERE sid = ?1 OR unique_name = ?1", (service,)
+        ).fetchone()
+    return row is not None
