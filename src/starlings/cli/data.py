@@ -67,7 +67,8 @@ def restore(
 ) -> None:
     """Make a backup the database of a data directory that no server uses.
 
-    The store gets a new epoch, so clients that saw more than the backup has read everything anew.
+    The store gets a new epoch: clients that come back are told that every object they had open is
+    gone, and find what the backup has when they open it again.
 
     Parameters
     ----------
