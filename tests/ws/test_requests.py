@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from starlings.core import commands as c
 from starlings.core.objects import Kind
+from starlings.ws import render
 from tests.ws.sessions import ADMIN, Answered, Peer, World, a_world, settle
 
 TRAP_KEYS = ["a/b", "100%", "..", ".", "a+b", "a%2Fb", "ü", "\U0001f426", " ", "?x=1", "#", "a\tb"]
@@ -394,3 +396,53 @@ async def test_a_lists_context_is_that_of_its_creation() -> None:
         created = await peer.ask("POST", "/v3/Lists", {"context": {"a": 1}})
         path = created.body["links"]["context"].removeprefix("https://starlings")
         assert (await peer.ask("GET", path)).body == {"data": {"a": 1}, "last_event_id": -1}
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_page_is_cut_by_bytes_and_its_tokens_are_exact(order: str) -> None:
+    """Of full size, a hundred items would be more than a connection may leave unread."""
+    async with a_world() as world:
+        peer = await a_client(world)
+        sid, ref = await world.create(Kind.MAP)
+        keys = [f"k{number:02}" for number in range(50)]
+        for key in keys:
+            await world.put(ref, key, b'{"x":"%s"}' % (b"y" * 16_000))
+        params = {"Order": order, "PageSize": "100"}
+        seen: list[str] = []
+        while True:
+            page = await peer.ask("GET", f"/v3/Maps/{sid}/Items", params=params)
+            meta, items = page.body["meta"], [one["key"] for one in page.body["items"]]
+            assert (meta["previous_token"] is None) == (not seen)
+            assert len(json.dumps(page.body)) < render.PAGE_BYTES + 1000
+            seen += items
+            if meta["next_token"] is None:
+                break
+            assert len(items) == 15  # of 16,000 bytes and their other fields
+            params |= {"From": items[-1], "Bounds": "exclusive"}
+        assert seen == (keys if order == "asc" else keys[::-1])
+
+
+async def test_a_page_that_begins_with_what_is_known_has_something_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client asks from the last item that it has; of a page without another it thinks that
+    there is nothing behind it."""
+    monkeypatch.setattr(render, "PAGE_BYTES", 10)
+    async with a_world() as world:
+        peer = await a_client(world)
+        sid, ref = await world.create(Kind.MAP)
+        for key in "abc":
+            await world.put(ref, key)
+        page = await peer.ask("GET", f"/v3/Maps/{sid}/Items", params={"From": "a"})
+        assert [one["key"] for one in page.body["items"]] == ["a", "b"]
+        assert page.body["meta"]["next_token"] is not None
+
+
+async def test_the_items_that_come_with_a_map_are_cut_by_bytes_too() -> None:
+    async with a_world() as world:
+        peer = await a_client(world)
+        sid, ref = await world.create(Kind.MAP)
+        for number in range(20):
+            await world.put(ref, f"k{number:02}", b'{"x":"%s"}' % (b"y" * 16_000))
+        opened = await peer.ask("GET", f"/v3/Maps/{sid}", params={"Include": "items"})
+        assert [one["key"] for one in opened.body["items"]] == [f"k{n:02}" for n in range(15)]

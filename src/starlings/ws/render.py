@@ -25,6 +25,7 @@ from starlings.wire.timestamps import format_timestamp
 from starlings.ws.outbox import ws_frame
 
 __all__ = [
+    "PAGE_BYTES",
     "EventEncoder",
     "encode_event_payload",
     "render_configuration",
@@ -36,6 +37,12 @@ __all__ = [
     "render_object",
     "render_removed_item",
 ]
+
+PAGE_BYTES = 256 * 1024
+"""Of the items of one page, or of those that come with a map; there is a next page then."""
+_FEWEST_ITEMS = 2
+"""Of a page, whatever their size: the first is often the last of the page before, and a client that
+finds nothing new takes that for the end. [6.3]"""
 
 _encode = msgspec.json.Encoder().encode
 _COLLECTIONS = {
@@ -112,12 +119,14 @@ def render_object(
     with_data: bool = False,
     items: Sequence[Item] | None = None,
 ) -> bytes:
-    """An object's descriptor; with a document's data when it is opened, and items if asked for."""
+    """An object's descriptor; with a document's data when it is opened, and items if asked for, up
+    to ``PAGE_BYTES``.
+    """
     fields = _object_fields(base, service, target)
     if with_data and target.data is not None and target.kind is Kind.DOCUMENT:
         fields["data"] = msgspec.Raw(target.data)
     if items is not None:
-        fields["items"] = [_with_data(base, service, target, item) for item in items]
+        fields["items"] = _cut_to_bytes(base, service, target, items)
     return _encode(fields)
 
 
@@ -140,24 +149,38 @@ def render_removed_item(
 def render_items(
     base: str, service: Service, target: SyncObject, page: Page[Item], page_size: int
 ) -> bytes:
-    """A page of items. The tokens only tell whether there is more on that side. [6.3]"""
+    """A page of items, up to ``PAGE_BYTES``. The tokens only tell whether there is more on that
+    side. [6.3]
+    """
+    shown = _cut_to_bytes(base, service, target, page)
     return _encode(
         {
-            "items": [_with_data(base, service, target, item) for item in page],
+            "items": shown,
             "meta": {
                 "key": "items",
                 "page_size": page_size,
                 "previous_token": "p" if page.has_previous else None,
-                "next_token": "n" if page.has_next else None,
+                "next_token": "n" if page.has_next or len(shown) < len(page) else None,
             },
         }
     )
 
 
-def _with_data(base: str, service: Service, target: SyncObject, item: Item) -> dict[str, Any]:
-    fields = _item_fields(base, service, target, item)
-    fields["data"] = msgspec.Raw(item.data)
-    return fields
+def _cut_to_bytes(
+    base: str, service: Service, target: SyncObject, items: Sequence[Item]
+) -> list[msgspec.Raw]:
+    """The first items, with their data, that fit a page."""
+    shown: list[msgspec.Raw] = []
+    size_bytes = 0
+    for item in items:
+        fields = _item_fields(base, service, target, item)
+        fields["data"] = msgspec.Raw(item.data)
+        text = _encode(fields)
+        size_bytes += len(text)
+        if size_bytes > PAGE_BYTES and len(shown) >= _FEWEST_ITEMS:
+            break
+        shown.append(msgspec.Raw(text))
+    return shown
 
 
 def render_context(target: SyncObject) -> bytes:
