@@ -5,6 +5,12 @@ face, and its reply leaves when its result is there, so replies come in the orde
 reply is sent in the very step in which the result is known. The events of a change are told in a
 later one, so a client has the reply before them. [wire-protocol 8.4]
 
+No reply ever waits for the connection, or it could come behind its own event. Instead *reads* wait
+before they are carried out, in order: each promises a reply of some size at most, and what is
+promised must fit with what the connection has not taken. So a client may ask for as much as it
+likes at once, and is sent as much as its link carries. Changes wait for nothing: their replies are
+small, and one that came is carried out also if its client leaves.
+
 1. A change with a request id is carried out once, however often it comes: a repetition gets the
    answer of the first, also on another connection (see ``starlings.node.repeats``).
 2. A client tells its application of an item that it removes when the reply comes. Told again by the
@@ -19,8 +25,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from starlings.core.errors import Fault, Reason, Refusal, StarlingsError
 from starlings.node.repeats import Answer, Repeats
@@ -36,12 +43,15 @@ from starlings.ws.catchup import CatchUp
 from starlings.ws.render import render_error
 from starlings.ws.requests import Caller, RequestHandler, is_change
 
-__all__ = ["MOST_REQUESTS", "REQUEST_ID_CHARACTERS", "Asker", "Inbox"]
+__all__ = ["MOST_REPLY_BYTES", "MOST_REQUESTS", "REQUEST_ID_CHARACTERS", "Asker", "Inbox"]
 
 logger = logging.getLogger("starlings.ws")
 
 MOST_REQUESTS = 1_000
 """Requests of one connection under way; more are answered 429."""
+MOST_REPLY_BYTES = 512 * 1024
+"""Of replies to come and of what the connection has not taken; reads beyond wait. A search and a
+page of catching up may come on top of it, and ``OutboxLimits.queued_bytes`` are enough for all."""
 REQUEST_ID_CHARACTERS = 128
 """Of a request's id, which goes into the log and is remembered for a while; the SDKs send 34."""
 _SUBSCRIBED = encode_subscription_response(100, 30_000)
@@ -56,6 +66,18 @@ class Asker(Protocol):
     @property
     def catch_up(self) -> CatchUp | None:
         """None once the session is over."""
+
+    def has_room(self, size_bytes: int, most_bytes: int) -> bool:
+        """Whether ``most_bytes`` are enough for so many bytes and for what the connection has not
+        taken."""
+
+
+class _Job(NamedTuple):
+    """A request that was taken."""
+
+    request: Request
+    reply_bytes: int
+    """How large the reply may become."""
 
 
 class Inbox:
@@ -73,6 +95,7 @@ class Inbox:
         "_handler",
         "_monotonic",
         "_most_per_second",
+        "_promised_bytes",
         "_removals",
         "_repeats",
         "_reply",
@@ -80,6 +103,7 @@ class Inbox:
         "_spawn",
         "_tokens",
         "_tokens_at",
+        "_waiting",
     )
 
     def __init__(
@@ -105,6 +129,10 @@ class Inbox:
         """Of items, told by their replies: by id of the request, the subscription that the client
         had when it asked."""
         self._requests = 0
+        self._promised_bytes = 0
+        """Of replies to requests that are being carried out."""
+        self._waiting: deque[_Job] = deque()
+        """Reads for whose replies there is no room."""
         self._tokens = 0.0
         self._tokens_at = -math.inf  # a full bucket at first
 
@@ -124,7 +152,20 @@ class Inbox:
             self._reply_error(request, Refusal(Reason.TOO_MANY_REQUESTS, message))
             return
         self._requests += 1
-        self._spawn(self._answer(request))
+        job = _Job(request, self._handler.most_reply_bytes(request))
+        if is_change(request) or (not self._waiting and self._has_room(job)):
+            self._start(job)
+        else:
+            self._waiting.append(job)
+
+    def go_on(self) -> None:
+        """There may be room again: begin with what waits for it."""
+        while self._waiting and self._has_room(self._waiting[0]):
+            self._start(self._waiting.popleft())
+
+    def end(self) -> None:
+        """The session is over: nobody hears the replies to what waits."""
+        self._waiting.clear()
 
     def take_removal(self, request_id: str) -> Subscription | None:
         """Under which subscription this removal of an item was asked for, if its reply tells it.
@@ -146,7 +187,15 @@ class Inbox:
         self._tokens -= 1.0
         return True
 
-    async def _answer(self, request: Request) -> None:
+    def _has_room(self, job: _Job) -> bool:
+        return self._asker.has_room(self._promised_bytes + job.reply_bytes, MOST_REPLY_BYTES)
+
+    def _start(self, job: _Job) -> None:
+        self._promised_bytes += job.reply_bytes
+        self._spawn(self._answer(job))
+
+    async def _answer(self, job: _Job) -> None:
+        request = job.request
         try:
             answer = await self._carry_out(request)
         except StarlingsError as error:
@@ -162,6 +211,8 @@ class Inbox:
             self._reply(request, answer)
         finally:
             self._requests -= 1
+            self._promised_bytes -= job.reply_bytes
+            self.go_on()
 
     async def _carry_out(self, request: Request) -> Answer:
         asker, handler = self._asker, self._handler

@@ -52,6 +52,8 @@ _ITEM_MISSING = {
     Kind.MAP: Reason.MAP_ITEM_NOT_FOUND,
 }
 _MOST_INCLUDED = 100
+_FIELDS_BYTES = 2048
+"""Of an object or an item without its data; hardly ever more than half of it."""
 
 
 class Caller(NamedTuple):
@@ -119,6 +121,20 @@ class RequestHandler:
             Operation.READ_CONTEXT: self._read_context,
             Operation.PUBLISH: self._publish,
         }
+
+    def most_reply_bytes(self, request: Request) -> int:
+        """How large the reply may become, about; it only is if the objects are as large as may be.
+
+        At most as much as a page, whatever the limits are.
+        """
+        http = request.http_request
+        if is_change(request):
+            return _FIELDS_BYTES
+        params = http.params or {}
+        is_one = "Key" in params or "Index" in params
+        if "Include" in params or (http.path.endswith("/Items") and not is_one):
+            return render.PAGE_BYTES
+        return min(self._node.limits.data_bytes + _FIELDS_BYTES, render.PAGE_BYTES)
 
     def route(self, request: Request, caller: Caller) -> Route:
         """What a request is about.

@@ -118,6 +118,8 @@ class SyncSession(SubscriptionOwner):
     def on_drained(self) -> None:
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
+        if self._inbox is not None:
+            self._inbox.go_on()
 
     def on_close(self, code: int | None, reason: str) -> None:
         if not isinstance(self._protocol.state, e.Closed):
@@ -219,13 +221,19 @@ class SyncSession(SubscriptionOwner):
         """Its key or identity is not good any more."""
         self._handle(e.DropRequested(e.Reason.REVOKED))
 
+    def has_room(self, size_bytes: int, most_bytes: int) -> bool:
+        room_bytes = most_bytes - size_bytes
+        if self._connection.queued_bytes <= room_bytes:
+            return True
+        if room_bytes < 0:
+            return False
+        # Most of it may only be this turn's, which the kernel takes at once: then nothing would
+        # ever be drained.
+        self._connection.flush()
+        return self._connection.queued_bytes <= room_bytes
+
     async def wait_for_room(self) -> None:
-        while self._connection.queued_bytes > _ROOM_BYTES:
-            # Most of it may only be this turn's, which the kernel takes at once: then nothing would
-            # ever be drained.
-            self._connection.flush()
-            if self._connection.queued_bytes <= _ROOM_BYTES:
-                return
+        while not self.has_room(0, _ROOM_BYTES):
             if isinstance(self._protocol.state, e.Closed):
                 return
             # Catching up and a search may both wait: they share the future.
@@ -290,7 +298,10 @@ class SyncSession(SubscriptionOwner):
             self._timer = None
         if self.catch_up is not None:
             self.catch_up.end()
-            self.catch_up = self._inbox = None
+            self.catch_up = None
+        if self._inbox is not None:
+            self._inbox.end()
+            self._inbox = None
         self.on_drained()
         self._face.remove(self, reason)
 

@@ -6,8 +6,8 @@ import { runSeed } from "../lib/chance.mjs";
 import { World, subscribed, subscribedAgain } from "../lib/clients.mjs";
 import { socketUrl, unusedName } from "../lib/environment.mjs";
 import { Proxy } from "../lib/proxy.mjs";
-import { Mirror, assertSameItems } from "../lib/state.mjs";
-import { collect, until, waitForEvent } from "../lib/waiting.mjs";
+import { Mirror, assertSameItems, sdkItems } from "../lib/state.mjs";
+import { collect, pause, until, waitForEvent } from "../lib/waiting.mjs";
 
 const LONG_MS = 40_000;
 
@@ -119,3 +119,28 @@ for (const count of [130, 2000]) {
     }
   });
 }
+
+test("what is asked for at once over a link that stalls comes in the end", async (t) => {
+  const COUNT = 300;
+  const data = { text: "x".repeat(15_000) };
+  const sids = new Array(COUNT);
+  await inParallel(COUNT, 50, async (n) => {
+    sids[n] = (await alice.document({ data })).sid;
+  });
+  const filled = await alice.map(unusedName());
+  await inParallel(100, 50, (n) => filled.set(`k${n}`, data));
+
+  const { proxy, client } = await behindProxy(t);
+  proxy.hold("down");
+  const documents = Promise.all(sids.map((sid) => client.document(sid)));
+  const map = client.map({ id: filled.sid, mode: "open_existing", includeItems: true });
+  // Long enough for all that the server would send.
+  await pause(1_000);
+  proxy.release("down");
+  for (const document of await documents) {
+    assert.deepEqual(document.data, data);
+  }
+  const items = await sdkItems(await map, { pageSize: 100 });
+  assert.equal(Object.keys(items).length, 100);
+  assert.equal(proxy.accepted, 1, "the connection was lost");
+});
