@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 
+from starlings.core.errors import Fault, Reason
 from starlings.core.limits import OFF
 from starlings.core.objects import Kind
 from starlings.storage.memory import MemoryStore
-from starlings.ws.inbox import MOST_REPLY_BYTES, MOST_REQUESTS, REQUEST_ID_CHARACTERS
+from starlings.ws import inbox
+from starlings.ws.inbox import (
+    MOST_REPLY_BYTES,
+    MOST_REQUEST_BYTES,
+    MOST_REQUESTS,
+    REQUEST_ID_CHARACTERS,
+)
 from tests.ws.sessions import a_world, settle, subscription_body
 
 
@@ -181,6 +188,44 @@ async def test_more_requests_than_may_be_under_way_are_answered_429(
         assert (await peer.ask("GET", "/v3/Documents/x")).status == 404
 
 
+async def test_more_bytes_of_requests_than_may_be_under_way_are_answered_429(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Refused, not left unread: acknowledgements come the same way."""
+    async with a_world() as world:
+        peer = await world.ready()
+        gate = asyncio.Event()
+
+        async def create_object(*_: Any) -> None:
+            await gate.wait()
+            raise Fault(Reason.UNAVAILABLE)
+
+        monkeypatch.setattr(world.node, "create_object", create_object)
+        body = {"data": {"x": "y" * 120_000}}
+        most = MOST_REQUEST_BYTES // len(json.dumps(body))
+        for _ in range(2):
+            for _ in range(most):
+                peer.ask_nowait("POST", "/v3/Documents", body)
+            answer = await peer.ask("POST", "/v3/Documents", body)
+            assert (answer.status, answer.body["code"]) == (429, 20429)
+            assert f"{MOST_REQUEST_BYTES} bytes" in answer.body["message"]
+            gate.set()
+            await settle()
+            assert len(peer.take()) == most
+            gate.clear()
+
+
+async def test_one_request_is_always_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "MOST_REQUEST_BYTES", 10)
+    async with a_world() as world:
+        peer = await world.ready()
+        first = peer.ask_nowait("GET", "/v3/Configuration")
+        second = peer.ask_nowait("GET", "/v3/Configuration")
+        await settle()
+        statuses = {reply.id: reply.http_status.code for reply in peer.take()}
+        assert statuses == {first: 200, second: 429}
+
+
 @pytest.mark.parametrize("path", ["Documents/{}", "Maps/{}/Items", "Maps/{}?Include"])
 async def test_reads_wait_for_room_however_many_are_asked_for_at_once(path: str) -> None:
     """Cut off for what it has asked for, a client on a slow link would ask for it again."""
@@ -239,14 +284,14 @@ async def test_reads_that_wait_end_with_their_session() -> None:
         peer.connection.queued_bytes = MOST_REPLY_BYTES
         peer.ask_nowait("GET", f"/v3/Documents/{sid}")
         await settle()
-        inbox = peer.session._inbox
-        assert inbox is not None
+        left = peer.session._inbox
+        assert left is not None
         peer.lose()
         peer.connection.queued_bytes = 0
-        inbox.go_on()
+        left.go_on()
         await settle()
         assert peer.take() == []
-        assert inbox._promised_bytes == 0
+        assert left._promised_bytes == 0
 
 
 async def test_a_mistake_of_ours_is_a_fault_without_detail(

@@ -43,12 +43,21 @@ from starlings.ws.catchup import CatchUp
 from starlings.ws.render import render_error
 from starlings.ws.requests import Caller, RequestHandler, is_change
 
-__all__ = ["MOST_REPLY_BYTES", "MOST_REQUESTS", "REQUEST_ID_CHARACTERS", "Asker", "Inbox"]
+__all__ = [
+    "MOST_REPLY_BYTES",
+    "MOST_REQUESTS",
+    "MOST_REQUEST_BYTES",
+    "REQUEST_ID_CHARACTERS",
+    "Asker",
+    "Inbox",
+]
 
 logger = logging.getLogger("starlings.ws")
 
 MOST_REQUESTS = 1_000
 """Requests of one connection under way; more are answered 429."""
+MOST_REQUEST_BYTES = 4 * 1024 * 1024
+"""Of the frames of those requests, 256 changes of the largest data; one is always taken."""
 MOST_REPLY_BYTES = 512 * 1024
 """Of replies to come and of what the connection has not taken; reads beyond wait. A search and a
 page of catching up may come on top of it, and ``OutboxLimits.queued_bytes`` are enough for all."""
@@ -76,6 +85,7 @@ class _Job(NamedTuple):
     """A request that was taken."""
 
     request: Request
+    size_bytes: int
     reply_bytes: int
     """How large the reply may become."""
 
@@ -99,6 +109,7 @@ class Inbox:
         "_removals",
         "_repeats",
         "_reply",
+        "_request_bytes",
         "_requests",
         "_spawn",
         "_tokens",
@@ -129,6 +140,7 @@ class Inbox:
         """Of items, told by their replies: by id of the request, the subscription that the client
         had when it asked."""
         self._requests = 0
+        self._request_bytes = 0
         self._promised_bytes = 0
         """Of replies to requests that are being carried out."""
         self._waiting: deque[_Job] = deque()
@@ -140,11 +152,17 @@ class Inbox:
         """Requests under way."""
         return self._requests
 
-    def take(self, request: Request) -> None:
-        """Carry out a request and answer it, now or later."""
+    def take(self, request: Request, size_bytes: int) -> None:
+        """Carry out a request and answer it, now or later.
+
+        Args:
+            size_bytes: Of its frame.
+        """
         refused = None
         if self._requests >= MOST_REQUESTS:
             refused = f"at most {MOST_REQUESTS} may be under way"
+        elif self._requests and self._request_bytes + size_bytes > MOST_REQUEST_BYTES:
+            refused = f"at most {MOST_REQUEST_BYTES} bytes of them may be under way"
         elif not self._take_rate():
             refused = f"at most {self._most_per_second:g} a second"
         if refused is not None:
@@ -152,7 +170,8 @@ class Inbox:
             self._reply_error(request, Refusal(Reason.TOO_MANY_REQUESTS, message))
             return
         self._requests += 1
-        job = _Job(request, self._handler.most_reply_bytes(request))
+        self._request_bytes += size_bytes
+        job = _Job(request, size_bytes, self._handler.most_reply_bytes(request))
         if is_change(request) or (not self._waiting and self._has_room(job)):
             self._start(job)
         else:
@@ -211,6 +230,7 @@ class Inbox:
             self._reply(request, answer)
         finally:
             self._requests -= 1
+            self._request_bytes -= job.size_bytes
             self._promised_bytes -= job.reply_bytes
             self.go_on()
 

@@ -251,8 +251,10 @@ class SyncSession(SubscriptionOwner):
                     self._connection.send(frame)
                 case e.RequestReceived(request=request):
                     inbox = self._inbox
-                    assert inbox is not None  # requests come out of READY only
-                    inbox.take(request)
+                    # Requests come out of READY only, and of frames.
+                    assert inbox is not None
+                    assert isinstance(event, e.FrameReceived)
+                    inbox.take(request, len(event.data))
                 case e.InitRequested(init=init):
                     self._face.spawn(self._decide_init(init))
                 case e.UpdateRequested(request_id=request_id, token=token):
