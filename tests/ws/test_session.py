@@ -352,6 +352,31 @@ async def test_a_revocation_finds_a_session_that_is_still_starting(
         assert peer.take() == []
 
 
+async def test_a_revocation_finds_a_session_that_is_about_to_change_its_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_world() as world:
+        gate = asyncio.Event()
+        original = world.node.get_service
+
+        async def get_service(account_sid: str, name: str) -> Any:
+            await gate.wait()
+            return await original(account_sid, name)
+
+        peer = await world.ready()
+        monkeypatch.setattr(world.node, "get_service", get_service)
+        world.tokens["next"] = Token("alice", key_sid="SK2")
+        peer.send(Update("U1", "next"))
+        await settle()
+        world.face.revoke_key("SK2")
+        gate.set()
+        await settle()
+        assert peer.is_closed
+        (answer,) = peer.take()
+        assert (answer.id, answer.status.code) == ("U1", 503)
+        assert peer.session._renewals == ()
+
+
 async def test_who_leaves_during_init_leaves_nothing_behind() -> None:
     async with a_world() as world:
         peer = world.connect()

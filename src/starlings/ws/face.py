@@ -236,7 +236,7 @@ class SyncFace:
         meant = [
             session
             for session in self._sessions
-            if session.token is not None and is_meant(session.token)
+            if any(is_meant(token) for token in session.tokens())
         ]
         for session in meant:
             session.revoke()

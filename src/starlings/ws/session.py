@@ -66,6 +66,7 @@ class SyncSession(SubscriptionOwner):
         "_is_closing",
         "_opened_at",
         "_protocol",
+        "_renewals",
         "_room",
         "_timer",
         "caller",
@@ -78,6 +79,9 @@ class SyncSession(SubscriptionOwner):
     def __init__(self, face: SyncFace) -> None:
         self._face = face
         self.token: Token | None = None
+        """That it lives by."""
+        self._renewals: tuple[Token, ...] = ()
+        """Those that are about to replace it."""
         self.caller: Caller | None = None
         self.endpoint = ""
         self.client_endpoint = ""
@@ -217,6 +221,10 @@ class SyncSession(SubscriptionOwner):
         """End the session without a word; the client comes back at once. [4.6]"""
         self._handle(e.DropRequested(reason))
 
+    def tokens(self) -> tuple[Token, ...]:
+        """All that it lives by, or is about to."""
+        return self._renewals if self.token is None else (self.token, *self._renewals)
+
     def revoke(self) -> None:
         """Its key or identity is not good any more."""
         self._handle(e.DropRequested(e.Reason.REVOKED))
@@ -350,7 +358,12 @@ class SyncSession(SubscriptionOwner):
             return
         try:
             token = self._face.verify(text)
-            service = await self._face.node.get_service(token.account_sid, token.service)
+            # Noted before anything is waited for, so that a revocation finds it.
+            self._renewals += (token,)
+            try:
+                service = await self._face.node.get_service(token.account_sid, token.service)
+            finally:
+                self._renewals = tuple(one for one in self._renewals if one is not token)
             check_renewal(before, caller.service, token, service)
         except StarlingsError as error:
             self._handle(e.UpdateRefused(request_id, refusal_of(error)))
