@@ -242,6 +242,15 @@ def test_missing_or_odd_grants_are_20106(grants: object) -> None:
     assert code_of(signed(claims(grants=grants))) == 20106
 
 
+def test_the_servers_own_identity_is_20106_and_says_so() -> None:
+    """Its mark in ``created_by``, in the history and in webhooks must mean the server."""
+    text = signed(claims(grants={"identity": "system", "data_sync": {}}))
+    with pytest.raises(Refusal, match="the server's own") as refused:
+        verify(text)
+    assert refused.value.code == 20106
+    assert verify(signed(claims(grants={"identity": "System", "data_sync": {}}))).identity
+
+
 @pytest.mark.parametrize("service", ["none", "IS", "ET" + "5" * 32, "Default"])
 def test_a_grant_for_what_cannot_be_a_service_is_54050(service: str) -> None:
     grants = {"identity": "zoe", "data_sync": {"service_sid": service}}

@@ -134,6 +134,9 @@ def test_a_revoked_key_signs_no_more_and_the_next_one_does(starlings: Run, data:
     [
         ("--identity", ""),
         ("--identity", "x" * 257),
+        ("--identity", "system"),
+        ("--identity", "a\nb"),
+        ("--identity", "a\x7fb"),
         ("--identity", "zoe", "--service", "none"),
         ("--identity", "zoe", "--ttl", "0"),
         ("--identity", "zoe", "--ttl", "86401"),
@@ -146,6 +149,7 @@ def test_a_token_that_the_server_would_refuse_is_not_made(
 ) -> None:
     refused = starlings("token", *arguments, "--data", data)
     assert (refused.returncode, refused.stdout) == (2, "")
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_named_key_that_cannot_sign_is_told_apart_from_there_being_none(

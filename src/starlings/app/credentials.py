@@ -13,7 +13,7 @@ from starlings.app.errors import OperatorError
 from starlings.app.first_start import make_key
 from starlings.auth.keyring import Keyring, LiveKey
 from starlings.auth.sealing import SealingError
-from starlings.auth.tokens import DEFAULT_SERVICE, mint_token
+from starlings.auth.tokens import DEFAULT_SERVICE, find_identity_fault, mint_token
 from starlings.core import sids
 from starlings.core.credentials import ApiKey, CredentialsUnreadable, RevokedIdentity
 from starlings.core.errors import Fault, Reason, Refusal
@@ -148,8 +148,9 @@ def make_token(
         OperatorError: No key to sign with, or something that the server would refuse.
     """
     limits = settings.limits_in_force
-    if not 1 <= len(identity) <= limits.identity_characters:
-        raise OperatorError(f"--identity needs 1 to {limits.identity_characters} characters")
+    fault = find_identity_fault(identity, limits)
+    if fault is not None:
+        raise OperatorError(f"--identity needs {fault}")
     if service != DEFAULT_SERVICE and not (
         sids.is_sid(service) and service.startswith(sids.SERVICE)
     ):

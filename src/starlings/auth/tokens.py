@@ -28,12 +28,14 @@ from starlings.auth.keyring import Keyring, LiveKey
 from starlings.core import sids
 from starlings.core.errors import Reason, Refusal
 from starlings.core.limits import Limits
+from starlings.core.objects import SYSTEM
 
 __all__ = [
     "CONTENT_TYPE",
     "DEFAULT_SERVICE",
     "TOKEN_BYTES",
     "AccessToken",
+    "find_identity_fault",
     "mint_token",
     "verify_token",
 ]
@@ -125,6 +127,25 @@ def mint_token(key: LiveKey, identity: str, service: str, ttl_seconds: int, now:
     return _signer.encode(payload, key.secret, "HS256", {"cty": CONTENT_TYPE})
 
 
+def find_identity_fault(identity: str, limits: Limits) -> str | None:
+    """Why a client may not have this identity, in words that follow a "needs"; None if it may.
+
+    1 character to the limit, no control characters [rest-api 12.20], no half of a surrogate pair;
+    and not the server's own, by which history, ``created_by`` and webhooks tell its changes.
+    """
+    if not 1 <= len(identity) <= limits.identity_characters or any(
+        character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
+        for character in identity
+    ):
+        return (
+            f"1 to {limits.identity_characters} characters, none of them a control character"
+            " or half a character"
+        )
+    if identity == SYSTEM:
+        return f'another name than "{SYSTEM}", which is the server\'s own'
+    return None
+
+
 def _verify_signature(text: str, keyring: Keyring) -> tuple[dict[str, Any], LiveKey]:
     header, claims = _decode(text)
     if (
@@ -212,12 +233,11 @@ def _read_grants(claims: dict[str, Any], limits: Limits) -> tuple[str, str]:
     if not isinstance(grants, dict) or not isinstance(sync, dict):
         raise Refusal(Reason.TOKEN_BAD_GRANTS, "The Access Token has no data_sync grant")
     identity = grants.get("identity")
-    if not isinstance(identity, str) or not _is_identity(identity, limits):
-        raise Refusal(
-            Reason.TOKEN_BAD_GRANTS,
-            "The Access Token needs an identity of 1 to"
-            f" {limits.identity_characters} characters, none of them a control character",
-        )
+    if not isinstance(identity, str):
+        raise Refusal(Reason.TOKEN_BAD_GRANTS, "The Access Token has no identity")
+    fault = find_identity_fault(identity, limits)
+    if fault is not None:
+        raise Refusal(Reason.TOKEN_BAD_GRANTS, f"The Access Token's identity needs {fault}")
     service = sync.get("service_sid") or DEFAULT_SERVICE
     if not isinstance(service, str):
         raise Refusal(Reason.TOKEN_BAD_GRANTS, "The service_sid of the grant is not a string")
@@ -226,13 +246,3 @@ def _read_grants(claims: dict[str, Any], limits: Limits) -> tuple[str, str]:
     ):
         raise Refusal(Reason.SERVICE_NOT_FOUND)
     return identity, service
-
-
-def _is_identity(text: str, limits: Limits) -> bool:
-    """1 character to the limit, no control characters [rest-api 12.20], no half of a surrogate
-    pair.
-    """
-    return 1 <= len(text) <= limits.identity_characters and not any(
-        character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff"
-        for character in text
-    )
