@@ -291,6 +291,26 @@ def test_metadata_may_hold_anything_the_application_put_there() -> None:
     assert message.metadata == Metadata(sdk={"x": 1}, osv=7)
 
 
+@pytest.mark.parametrize(
+    ("fields", "init"),
+    [
+        (b'"metadata":"x"', Init("1", "t")),
+        (b'"registrations":{}', Init("1", "t")),
+        (b'"registrations":[{"product":5}]', Init("1", "t")),
+        (b'"continuation_token":5', Init("1", "t")),
+        (b'"capabilities":[5]', Init("1", "t")),
+        (b'"metadata":7,"continuation_token":"c"', Init("1", "t", "c")),
+        (
+            b'"metadata":{"sdk":"JS"},"registrations":[{"type":"ers"}],"capabilities":"x"',
+            Init("1", "t", None, Metadata(sdk="JS"), [Registration(type="ers")]),
+        ),
+    ],
+)
+def test_of_init_only_id_and_token_have_to_be_right(fields: bytes, init: Init) -> None:
+    """The SDK lets applications override the rest; refused, it would never try again."""
+    assert decode_upstream(frame(b'{"method":"init","id":"1","token":"t",%b}' % fields)) == init
+
+
 def test_unknown_keys_are_ignored() -> None:
     assert decode_upstream(
         frame(b'{"method":"update","id":"1","token":"t","x":[{}],"payload":7}')
@@ -364,6 +384,8 @@ def test_what_is_not_a_message_is_refused_with_its_reason(data: bytes, reason: s
     ("header", "rest"),
     [
         (b'{"method":"update","id":"1"}', b"\r\n"),
+        (b'{"method":"init","id":"1"}', b"\r\n"),
+        (b'{"method":"init","id":"1","token":7,"metadata":"x"}', b"\r\n"),
         (b'{"method":"message","id":"1","http_request":{"path":"/"}}', b"\r\n"),
         (b'{"method":"message","id":"1","http_request":{"path":"/","method":7}}', b"\r\n"),
         (b'{"method":"reply","id":"1","status":{"code":1},"payload_size":3}', b"\r\n{}"),

@@ -364,6 +364,21 @@ def test_bytes_that_are_no_frame_end_a_connection_without_init() -> None:
     assert peer.send(Reply(close.id, OK)) == [SessionClosed(Reason.PROTOCOL_ERROR)]
 
 
+@pytest.mark.parametrize("a_peer", [an_accepted_peer, an_initialising_peer])
+def test_a_broken_frame_whose_id_can_be_read_is_answered_before_init_too(
+    a_peer: Any,
+) -> None:
+    """After 417 a client never comes back. [4.6]"""
+    peer: Peer = a_peer()
+    header = b'{"method":"init","id":"1","token":7}'
+    rejected, reply = peer.tell(
+        FrameReceived(b"TWILSOCK V3.0 %d\r\n%b\r\n" % (len(header), header))
+    )
+    assert isinstance(rejected, FrameRejected)
+    assert reply == Reply("1", Status(400, "BAD_REQUEST"))
+    assert isinstance(peer.session.state, Accepted)
+
+
 def test_without_init_in_time_the_connection_is_dropped() -> None:
     peer = an_accepted_peer()
     assert peer.session.deadline_ms == START + TIMING.init_timeout_ms

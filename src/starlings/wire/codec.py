@@ -8,8 +8,9 @@ r"""Frames: the bytes of one WebSocket message, to and from a message. [wire-pro
 
 What is sent is exact: both sizes in bytes, compact JSON, CRLF after the header always and after a
 payload that is not empty. What is accepted is wide: unknown keys, nulls, a missing
-``payload_size``, a missing CRLF at the end, bytes behind the payload. Whatever cannot be accepted
-raises :class:`FrameError`, and no bytes raise anything else.
+``payload_size``, a missing CRLF at the end, bytes behind the payload; of ``init``, which begins
+everything, only ``id`` and ``token`` matter. Whatever cannot be accepted raises
+:class:`FrameError`, and no bytes raise anything else.
 
 ``MESSAGE_TYPES`` is the one table both directions are made from. A message with a payload has a
 *header type* of its own, because the payload is not part of the JSON; for the others the message
@@ -26,7 +27,7 @@ from http import HTTPStatus
 from operator import or_
 from typing import Annotated, Any
 
-from msgspec import Meta, MsgspecError, Struct
+from msgspec import Meta, MsgspecError, Struct, ValidationError, convert
 from msgspec.json import Decoder, Encoder
 
 from starlings.wire.messages import (
@@ -39,10 +40,13 @@ from starlings.wire.messages import (
     HttpRequest,
     Init,
     InitRegistration,
+    JsonValue,
+    Metadata,
     Notification,
     OfflineStorage,
     Ping,
     PutNotificationContext,
+    Registration,
     Reply,
     Request,
     ServerClose,
@@ -149,7 +153,7 @@ def _cut_payload(data: bytes, header_end: int, size: int | None, message_id: str
     return payload[:size]
 
 
-def _decode_unknown(raw: bytes, side: _Side, error: Exception) -> Unknown:
+def _decode_unknown(raw: bytes, side: _Side, error: Exception) -> Unknown | Init:
     """Tell a foreign ``method`` from a broken header; only frames that failed come here."""
     try:
         unknown = _UNKNOWN_DECODER.decode(raw)
@@ -157,7 +161,32 @@ def _decode_unknown(raw: bytes, side: _Side, error: Exception) -> Unknown:
         raise FrameError(_reason(error)) from None
     if unknown.method not in side.methods:
         return unknown
+    if unknown.method == "init":
+        try:
+            return _without_misfits(_LOOSE_INIT_DECODER.decode(raw))
+        except _UNREADABLE:
+            pass
     raise FrameError(_reason(error), unknown.id) from None
+
+
+def _without_misfits(init: _LooseInit) -> Init:
+    return Init(
+        init.id,
+        init.token,
+        _fit(init.continuation_token, str | None),
+        _fit(init.metadata, Metadata | None),
+        _fit(init.registrations, list[Registration] | None),
+        init.tweaks,
+        _fit(init.capabilities, list[str] | None),
+    )
+
+
+def _fit(value: JsonValue, wanted: Any) -> Any:
+    """``value`` as what is wanted, None if it isn't."""
+    try:
+        return convert(value, wanted)
+    except ValidationError:
+        return None
 
 
 def _reason(error: Exception) -> str:
@@ -323,6 +352,18 @@ class _PutContextHeader(Struct, omit_defaults=True, tag_field="method", tag="put
     payload_size: _Size = None
 
 
+class _LooseInit(Struct, tag_field="method", tag="init"):
+    """An ``init`` with whatever the application's overrides made of it."""
+
+    id: str
+    token: str
+    continuation_token: JsonValue = None
+    metadata: JsonValue = None
+    registrations: JsonValue = None
+    tweaks: JsonValue = None
+    capabilities: JsonValue = None
+
+
 class _UnknownHeader(Struct):
     method: str
     id: str
@@ -448,5 +489,6 @@ _TO_HEADER: dict[type[Any], Callable[[Any], Any]] = {
 }
 _TO_HEADER[Unknown] = lambda msg: _UnknownHeader(msg.method, msg.id)
 _UNKNOWN_DECODER = Decoder(Unknown)
+_LOOSE_INIT_DECODER = Decoder(_LooseInit)
 _UPSTREAM = _Side(_UP)
 _DOWNSTREAM = _Side(_DOWN)

@@ -259,6 +259,8 @@ class ServerSession:
         try:
             message = decode_upstream(data)
         except FrameError as error:
+            if error.message_id is not None:
+                return _reject(error)  # a close with 417 would be the end for the client [4.6]
             return [
                 FrameRejected(error.reason),
                 *self._say_close(PROTOCOL_ERROR, None, Reason.PROTOCOL_ERROR, now_ms),
