@@ -131,6 +131,7 @@ async def test_a_peer_that_pings_and_never_reads_is_cut() -> None:
     [
         (b"\x03\xe8bye", b"\x03\xe8", 1000),
         (b"\x03\xe9", b"\x03\xe9", 1001),
+        (b"\x0b\xb8", b"\x0b\xb8", 3000),
         (b"\x0f\xa0mine", b"\x0f\xa0", 4000),
         (b"", b"", 1005),
     ],

@@ -16,8 +16,9 @@ def decide(
     origin: str | None = None,
     offers: str = "",
     open_connections: int = 0,
+    version: str | None = "13",
 ) -> Refused | Accepted:
-    return Handshake(options).decide(target, origin, offers, open_connections)
+    return Handshake(options).decide(target, version, origin, offers, open_connections)
 
 
 @pytest.mark.parametrize("target", [b"/v3/wsconnect", b"/v3/wsconnect?", b"/v3/wsconnect?a=/b?c"])
@@ -28,6 +29,13 @@ def test_the_one_path_is_accepted_with_any_query(target: bytes) -> None:
 @pytest.mark.parametrize("target", [b"/", b"/v3/wsconnect/", b"/v3/wsconnec", b"?/v3/wsconnect"])
 def test_every_other_path_is_not_found(target: bytes) -> None:
     assert decide(WebSocketOptions(), target) == Refused(404, b"Not found")
+
+
+@pytest.mark.parametrize("version", ["8", "7", "", None])
+def test_another_version_is_told_which_one_it_may_try(version: str | None) -> None:
+    answer = decide(WebSocketOptions(), version=version)
+    assert isinstance(answer, Refused)
+    assert (answer.status, answer.headers) == (426, (("Sec-WebSocket-Version", "13"),))
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,17 @@ async def test_another_path_is_refused_with_404() -> None:
         assert refusal.value.response.status_code == 404
 
 
+@pytest.mark.parametrize("version", [b"8", b"12", b"14"])
+async def test_another_version_is_refused_with_426_and_told_ours(version: bytes) -> None:
+    async with serving() as site:
+        reader, writer = await site.connect()
+        writer.write(UPGRADE.replace(b"Version: 13", b"Version: " + version))
+        answer = await reader.readuntil(b"\r\n\r\n")
+    status, _, headers = answer.partition(b"\r\n")
+    assert status.startswith(b"HTTP/1.1 426 ")
+    assert b"sec-websocket-version: 13\r\n" in headers.lower()
+
+
 async def test_an_origin_that_is_not_listed_is_refused_with_403() -> None:
     options = WebSocketOptions(allowed_origins=frozenset({"https://good.example"}))
     async with serving(ws=options) as site:
@@ -86,7 +97,6 @@ async def test_connections_beyond_the_bound_are_refused_with_503_until_one_ends(
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b"Version: 13", b"Version: 12"),
         (b"Key: AAAAAAAAAAAAAAAAAAAAAA==", b"Key: short"),
         (b"Host: h", b"Host: h\r\nContent-Length: 5"),
     ],
@@ -226,7 +236,10 @@ LIMIT = WebSocketOptions(max_message_bytes=1000)
         ),
         pytest.param(client_frame(b"x" * 126, 0x89), 1002, id="long-ping"),
         pytest.param(client_frame(b"x", 0x09), 1002, id="fragmented-ping"),
-        pytest.param(client_frame(b"\x03\xed", 0x88), 1002, id="forbidden-close-code"),
+        *(
+            pytest.param(client_frame(code.to_bytes(2, "big"), 0x88), 1002, id=f"close-{code}")
+            for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65535)
+        ),
     ],
 )
 async def test_a_breach_of_protocol_is_answered_with_its_close_code(

@@ -24,6 +24,9 @@ __all__ = ["FrameReader"]
 
 _BINARY = WSMsgType.BINARY
 
+# Those of the IANA's list that an endpoint may send; from 3000 on they are the applications'.
+_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
+
 # Of a client's frame of 126 to 65,535 bytes, mask included. (RFC 6455 section 5.2)
 _FRAME_HEAD_BYTES = 8
 
@@ -100,8 +103,7 @@ class FrameReader(WSListener):
             else:
                 self._note_other()
         elif kind == WSMsgType.CLOSE:
-            code = int(frame.get_close_code())  # type: ignore[call-overload]
-            protocol.answer_close(code or 1005)
+            self._take_close(frame)
         elif protocol.is_closing:
             return
         elif kind == WSMsgType.PING:
@@ -123,6 +125,14 @@ class FrameReader(WSListener):
 
     def resume_writing(self) -> None:
         """Not used: ``ServerProtocol`` takes this call itself."""
+
+    def _take_close(self, frame: WSFrame) -> None:
+        """Some codes are never sent, others have no meaning. (RFC 6455 section 7.4)"""
+        code = int(frame.get_close_code()) if frame.payload_size else 1005  # type: ignore[call-overload]
+        is_allowed = code in _CLOSE_CODES or 3000 <= code < 5000 or not frame.payload_size
+        if not is_allowed and not self._protocol.is_closing:
+            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "invalid close code")
+        self._protocol.answer_close(code)
 
     def _take_compressed(self, frame: WSFrame, kind: WSMsgType) -> None:
         """Take the first frame of a compressed message, or what has no meaning. (RFC 7692 6)"""

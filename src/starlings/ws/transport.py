@@ -346,12 +346,15 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         server, headers = self._server, request.headers
         answer = server.handshake.decide(
             request.path,
+            headers.get("sec-websocket-version"),
             headers.get("origin"),
             ",".join(headers.getall("sec-websocket-extensions", [])),
             len(server.open_connections),
         )
         if isinstance(answer, Refused):
-            refusal = WSUpgradeResponse.create_error_response(answer.status, answer.text)
+            refusal = WSUpgradeResponse.create_error_response(
+                answer.status, answer.text, answer.headers
+            )
             return WSUpgradeResponseWithListener(refusal, None)
         server.open_connections.add(self)
         self.agreement = answer.agreement
