@@ -446,3 +446,18 @@ async def test_the_items_that_come_with_a_map_are_cut_by_bytes_too() -> None:
             await world.put(ref, f"k{number:02}", b'{"x":"%s"}' % (b"y" * 16_000))
         opened = await peer.ask("GET", f"/v3/Maps/{sid}", params={"Include": "items"})
         assert [one["key"] for one in opened.body["items"]] == [f"k{n:02}" for n in range(15)]
+
+
+@pytest.mark.parametrize("half", [rb"\ud83c", rb"\udfc6", rb"\ud83c x"])
+async def test_half_a_character_is_refused_with_the_sentence_of_rest(half: bytes) -> None:
+    """``JSON.stringify`` sends that of a text that was cut inside an emoji."""
+    async with a_world() as world:
+        peer = await a_client(world)
+        sid, _ = await world.create(Kind.DOCUMENT)
+        payload = b'{"data":{"text":"%b"}}' % half
+        answer = await peer.ask("POST", f"/v3/Documents/{sid}", payload=payload)
+        assert (answer.status, answer.body["code"]) == (400, 54008)
+        assert "(a \\u escape is half of a pair" in answer.body["message"]
+        answer = await peer.ask("POST", f"/v3/Documents/{sid}", payload=payload[:-3])
+        assert (answer.status, answer.body["code"]) == (400, 54008)
+        assert "half of a pair" not in answer.body["message"]

@@ -14,7 +14,7 @@ import msgspec
 
 from starlings.core.errors import Reason, Refusal
 
-__all__ = ["normalise_data"]
+__all__ = ["normalise_data", "refuse_malformed"]
 
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL
@@ -56,16 +56,21 @@ def normalise_data(
         _decode_all(raw)
         data = _format(raw, indent=-1)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        detail = str(error).splitlines()[0][:120] or "malformed"
-        if "range" not in detail and _is_json_object(raw):
-            # msgspec calls it truncated, or names no reason that a caller understands.
-            detail = "a \\u escape is half of a pair, as of an emoji that was cut in two"
-        raise _bad(field, detail) from error
+        raise refuse_malformed(raw, error, field) from error
     if b"\\u" in data:
         data = _ESCAPE.sub(_unescape, data)
     if len(data) > limit:
         raise _too_large(field, len(data), limit)
     return data
+
+
+def refuse_malformed(raw: bytes, error: Exception, field: str) -> Refusal:
+    """The refusal of what msgspec could not decode as an object: BAD_DATA, with the reason."""
+    detail = str(error).splitlines()[0][:120] or "malformed"
+    if "range" not in detail and _is_json_object(raw):
+        # msgspec calls it truncated, or names no reason that a caller understands.
+        detail = "a \\u escape is half of a pair, as of an emoji that was cut in two"
+    return _bad(field, detail)
 
 
 def _is_json_object(raw: bytes) -> bool:

@@ -17,7 +17,7 @@ from starlings.core.errors import Reason, Refusal
 from starlings.core.objects import Actor, Item, ItemKey, ObjectRef, Service
 from starlings.core.objects import Kind as ObjectKind
 from starlings.core.rules import parse_if_match
-from starlings.node.data import normalise_data
+from starlings.node.data import normalise_data, refuse_malformed
 from starlings.node.node import Node
 from starlings.node.pages import Page
 from starlings.node.repeats import Answer
@@ -377,7 +377,11 @@ _QUERY_REASONS = {
 
 
 def _read_body(request: Request) -> _Body:
-    """The body of a change. Raises Refusal BAD_PARAMETER: it is not what the SDKs send."""
+    """The body of a change.
+
+    Raises:
+        Refusal: BAD_PARAMETER, it is not what the SDKs send; BAD_DATA, it is not JSON.
+    """
     if request.http_request.method in ("GET", "DELETE") or not request.payload:
         return _NO_BODY
     try:
@@ -385,7 +389,7 @@ def _read_body(request: Request) -> _Body:
     except msgspec.ValidationError as error:
         raise Refusal(Reason.BAD_PARAMETER, f"Invalid parameter: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(Reason.BAD_DATA, "The body is not valid JSON") from error
+        raise refuse_malformed(request.payload, error, "body") from error
 
 
 def _if_match(call: _Call, *, may_be_new: bool = False) -> str | None:
