@@ -287,6 +287,21 @@ def test_a_failing_transport_loses_only_its_own_connection(error: Exception) -> 
     assert fine.taken == b"x"
 
 
+def test_a_mistake_of_ours_loses_only_one_connection(caplog: pytest.LogCaptureFixture) -> None:
+    loop = FakeLoop()
+    flusher = Flusher(loop)
+    cuts: list[str] = []
+    sinks = [FakeSink() for _ in range(3)]
+    for sink in sinks:
+        sink.outbox = Outbox(sink, flusher, cuts.append, lambda: None)
+        sink.outbox.append(b"x")
+    sinks[1].error = ZeroDivisionError()
+    loop.turn()
+    assert [sink.taken for sink in sinks] == [b"x", b"", b"x"]
+    assert cuts == [WRITE_FAILED]
+    assert "could not be written to" in caplog.text
+
+
 def test_a_closed_outbox_drops_frames_and_hears_no_cut() -> None:
     bench = Bench()
     bench.outbox.append(b"x")

@@ -23,6 +23,7 @@ Everything runs on the loop's thread. Nothing here awaits.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import struct
 from collections import deque
@@ -45,6 +46,8 @@ __all__ = [
     "Sink",
     "ws_frame",
 ]
+
+logger = logging.getLogger("starlings.ws")
 
 # First bytes of complete (FIN set), uncompressed frames, RFC 6455 section 5.2.
 BINARY = 0x82
@@ -152,7 +155,12 @@ class Flusher:
         dirty, self.dirty = self.dirty, []
         self.turns += 1
         for outbox in dirty:
-            outbox.flush()
+            try:
+                outbox.flush()
+            except Exception:
+                # Not foreseen. What the others gathered in this turn goes out all the same.
+                logger.exception("A connection could not be written to")
+                outbox.cut(WRITE_FAILED)
 
     def broadcast(self, outboxes: Iterable[Outbox], frames: list[bytes]) -> None:
         """Append the same complete frames to many outboxes; few large pieces of them are shared.
