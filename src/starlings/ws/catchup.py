@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from starlings.core.access import Right
 from starlings.core.errors import Fault, Reason, Refusal
@@ -37,10 +37,10 @@ from starlings.wire.subscriptions import (
     encode_established,
     encode_failed,
 )
-from starlings.ws.queries import LIVE_QUERY, SessionQueries
+from starlings.ws.queries import LIVE_QUERY, Peer, SessionQueries
 from starlings.ws.render import EventEncoder, encode_event_payload
 
-__all__ = ["CatchUp", "Peer"]
+__all__ = ["CatchUp"]
 
 logger = logging.getLogger("starlings.ws")
 
@@ -52,18 +52,6 @@ MOST_WAITING = 32
 REPAIR_PAUSE_SECONDS = 0.5
 """Before a repair that failed for passing trouble is tried again."""
 _KINDS = {kind.word: kind for kind in Kind}
-
-
-class Peer(Protocol):
-    """The session, as a catch-up needs it."""
-
-    def send(self, frame: bytes) -> None: ...
-
-    async def wait_for_room(self) -> None:
-        """Return once the connection has taken most of what was sent; at once if it has."""
-
-    def send_away(self) -> None:
-        """End the session; the client comes back at once, and is checked then."""
 
 
 class _Job(NamedTuple):

@@ -36,7 +36,7 @@ from starlings.wire.subscriptions import (
     encode_failed,
 )
 
-__all__ = ["LIVE_QUERY", "FrameMaker", "QueryFrames", "QueryPeer", "SessionQueries"]
+__all__ = ["LIVE_QUERY", "FrameMaker", "Peer", "QueryFrames", "SessionQueries"]
 
 LIVE_QUERY = "live_query"
 """The type of a search, and of a subscription, that goes on."""
@@ -86,12 +86,13 @@ class QueryFrames:
         )
 
 
-class QueryPeer(Protocol):
-    """The session, as its queries need it."""
+class Peer(Protocol):
+    """The session, as its queries and its catching up need it."""
 
     def send(self, frame: bytes) -> None: ...
 
-    async def wait_for_room(self) -> None: ...
+    async def wait_for_room(self) -> None:
+        """Return once the connection has taken most of what was sent; at once if it has."""
 
     def send_away(self) -> None:
         """End the session; the client comes back at once, and is checked then."""
@@ -120,7 +121,7 @@ class SessionQueries:
         maker: FrameMaker,
         service: Service,
         actor: Actor,
-        peer: QueryPeer,
+        peer: Peer,
         count_others: Callable[[], int],
     ) -> None:
         self._queries = queries
