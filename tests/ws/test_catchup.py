@@ -453,3 +453,28 @@ async def test_what_the_kernel_takes_at_once_is_not_waited_for() -> None:
         connection.queued_bytes = 10_000_000
         connection.flush = lambda: setattr(connection, "queued_bytes", 0)  # type: ignore[method-assign]
         assert told(await asyncio.wait_for(peer.subscribe((sid, "map", -1)), 5))[-1] == completed(1)
+
+
+async def test_a_mistake_of_ours_sends_the_client_away_and_it_asks_anew(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a confirmation it would ask again on the same connection, and hear nothing."""
+    async with a_world() as world:
+        sid, ref = await world.create(Kind.MAP)
+        await world.put(ref, "k")
+        peer = await world.ready()
+
+        async def replay(*_: Any) -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as broken:
+            broken.setattr(world.store, "replay", replay)
+            assert await peer.subscribe((sid, "map", -1)) == []
+        assert peer.is_closed
+        assert "Catching up failed" in caplog.text
+        again = await world.ready()
+        events = await again.subscribe((sid, "map", -1))
+        assert [one["event_type"] for one in events] == [
+            "map_item_added",
+            "subscription_established",
+        ]

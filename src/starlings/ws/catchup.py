@@ -190,7 +190,11 @@ class CatchUp:
         return True
 
     async def work(self) -> None:
-        """Work off what is queued. Run by one task at a time."""
+        """Work off what is queued. Run by one task at a time.
+
+        After a mistake of ours the client is sent away, and asks anew when it comes back: it would
+        wait for what is queued for ever.
+        """
         try:
             while self._jobs:
                 await self._peer.wait_for_room()
@@ -206,6 +210,9 @@ class CatchUp:
                     case _Job():
                         self._waiting -= job.is_last
                         await self._establish(job)
+        except Exception:
+            logger.exception("Catching up failed")
+            self._peer.send_away()
         finally:
             self._is_working = False
 
