@@ -29,7 +29,7 @@ from starlings.ws.catchup import CatchUp
 from starlings.ws.inbox import Inbox
 from starlings.ws.queries import SessionQueries
 from tests.ws.objects import list_objects
-from tests.ws.sessions import ADMIN, START_MS, Answered, Token, a_world, settle
+from tests.ws.sessions import ACCOUNT_SID, ADMIN, START_MS, Answered, Token, a_world, settle
 
 HOUR = 3_600
 
@@ -350,6 +350,39 @@ async def test_a_revocation_finds_a_session_that_is_still_starting(
         await settle()
         assert peer.is_closed
         assert peer.take() == []
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+async def test_a_session_that_is_still_starting_hears_of_its_service(
+    is_removed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer about the service may be on its way while the service changes."""
+    async with a_world() as world:
+        other = await world.node.create_service(ACCOUNT_SID, c.ServiceSettings(), ADMIN, None)
+        world.tokens["t"] = Token("alice", service=other.sid)
+        gate = asyncio.Event()
+        original = world.node.get_service
+
+        async def get_service(account_sid: str, name: str) -> Any:
+            service = await original(account_sid, name)
+            await gate.wait()
+            return service
+
+        monkeypatch.setattr(world.node, "get_service", get_service)
+        peer = world.connect()
+        peer.send(Init("I1", "t"))
+        await settle()
+        change: Any = c.RemoveService(other.oid, ADMIN)
+        if not is_removed:
+            change = c.UpdateService(other.oid, c.ServiceSettings(has_acl=True), ADMIN)
+        await world.node.execute(change)
+        gate.set()
+        await settle()
+        (reply,) = peer.take()
+        assert reply.status.code == (403 if is_removed else 200)
+        assert (peer.session.caller is None) == is_removed
+        if peer.session.caller is not None:
+            assert peer.session.caller.service.has_acl
 
 
 async def test_a_revocation_finds_a_session_that_is_about_to_change_its_token(

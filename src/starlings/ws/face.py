@@ -246,16 +246,7 @@ class SyncFace:
         """A service that is gone ends its sessions; access control is checked anew at once."""
         for oid, service in batch.services:
             for session in list(self._sessions):
-                if session.caller is None or session.caller.service.oid != oid:
-                    continue
-                if service is None:
-                    session.drop(EndReason.REVOKED)
-                    continue
-                session.caller = session.caller._replace(service=service)
-                if service.has_acl:
-                    for subscription in session.subscriptions():
-                        self.spawn(session.check_access(subscription))
-                    self.spawn(session.check_queries())
+                session.hear_service(oid, service)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from starlings.core.access import may_concern
 from starlings.core.errors import Fault, Reason, Refusal, StarlingsError
 from starlings.core.events import Event
+from starlings.core.objects import Service
 from starlings.node.hub import Delivery
 from starlings.node.repeats import Answer
 from starlings.node.subscription import Owner as SubscriptionOwner
@@ -68,6 +69,7 @@ class SyncSession(SubscriptionOwner):
         "_protocol",
         "_renewals",
         "_room",
+        "_services",
         "_timer",
         "caller",
         "catch_up",
@@ -89,6 +91,8 @@ class SyncSession(SubscriptionOwner):
         self._inbox: Inbox | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
+        self._services: dict[int, Service | None] | None = None
+        """Those that changed while ``init`` waits for its own, by oid."""
         self._has_acknowledged = False
         self._is_closing = False
 
@@ -213,6 +217,22 @@ class SyncSession(SubscriptionOwner):
         """Whether the client waits for replies."""
         return self._inbox is not None and len(self._inbox) > 0
 
+    def hear_service(self, oid: int, service: Service | None) -> None:
+        """A service has changed; None: it was removed."""
+        if self._services is not None:
+            self._services[oid] = service
+        caller = self.caller
+        if caller is None or caller.service.oid != oid:
+            return
+        if service is None:
+            self.drop(e.Reason.REVOKED)
+            return
+        self.caller = caller._replace(service=service)
+        if service.has_acl:
+            for subscription in self.subscriptions():
+                self._face.spawn(self.check_access(subscription))
+            self._face.spawn(self.check_queries())
+
     def offload(self, reconnect_min_ms: int) -> None:
         """Ask a client that waits for no reply to come back later, or elsewhere."""
         self._handle(e.CloseRequested(close_codes.OFFLOAD, reconnect_min_ms))
@@ -324,7 +344,7 @@ class SyncSession(SubscriptionOwner):
             self.token = token = face.verify(init.token)
             # Counted when it is known that it is one of ours: strangers must not use up the rate.
             face.take_connection()
-            service = await face.node.get_service(token.account_sid, token.service)
+            service = await self._get_service(token)
         except StarlingsError as error:
             delay_ms = 1_000 if error.status == 429 else None
             self._handle(e.InitRefused(refusal_of(error), delay_ms))
@@ -351,6 +371,20 @@ class SyncSession(SubscriptionOwner):
             face.on_ready(self)
         else:
             self.catch_up = self._inbox = None  # it left meanwhile, or is being closed
+
+    async def _get_service(self, token: Token) -> Service:
+        """The token's, as it is when this returns: from then on ``hear_service`` finds it. Raises
+        Refusal, Fault as ``Node.get_service`` does.
+        """
+        self._services = {}
+        try:
+            service = await self._face.node.get_service(token.account_sid, token.service)
+            latest = self._services.get(service.oid, service)
+        finally:
+            self._services = None
+        if latest is None:
+            raise Refusal(Reason.SERVICE_NOT_FOUND)
+        return latest
 
     async def _decide_update(self, request_id: str, text: str) -> None:
         caller, before = self.caller, self.token
