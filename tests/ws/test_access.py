@@ -13,6 +13,7 @@ from starlings.core import commands as c
 from starlings.core.access import EVERYBODY
 from starlings.core.errors import Fault, Reason
 from starlings.core.objects import Kind, Match, ObjectRef
+from starlings.ws.access_checks import MOST_CHECKS
 from tests.ws.sessions import ADMIN, Peer, World, a_world, settle, subscription_body
 
 DENIED = 54007
@@ -276,3 +277,60 @@ async def test_a_live_query_ends_with_its_session_when_it_cannot_be_known_whethe
     assert told(peer) == []  # of a failure the client would never recover
     assert peer.is_closed
     assert closed.world.face.queries.statistics().live_queries == 0
+
+
+@pytest.mark.parametrize("way", ["grant", "switch"])
+async def test_many_subscriptions_are_looked_at_a_few_at_once(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Each look reads the store, which others wait for too."""
+    if way == "switch":
+        await closed.grant(False)
+        await closed.switch(False)
+    peers = [await closed.world.ready() for _ in range(3 * MOST_CHECKS)]
+    for peer in peers:
+        await peer.subscribe((closed.sid, "map", None))
+    gate = asyncio.Event()
+    original = closed.world.node.may_read
+    looks = 0
+
+    async def may_read(*arguments: Any) -> bool:
+        nonlocal looks
+        looks += 1
+        await gate.wait()
+        return await original(*arguments)
+
+    monkeypatch.setattr(closed.world.node, "may_read", may_read)
+    if way == "switch":
+        await closed.switch(True)
+    else:
+        for may in (False, True, False):  # the looks that have not begun will see the last
+            await closed.grant(may)
+    assert looks == MOST_CHECKS
+    await closed.world.put(closed.ref, "secret")  # waits with those that have not been looked at
+    gate.set()
+    await settle()
+    await settle()
+    assert [told(peer) for peer in peers] == [[str(DENIED)]] * len(peers)
+    # Those that had begun were told of the changes after them by another.
+    assert looks == len(peers) + (MOST_CHECKS if way == "grant" else 0)
+
+
+@pytest.mark.parametrize("what", ["object", "query"])
+async def test_a_look_that_fails_in_a_way_nobody_foresaw_is_no_permission(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    peer = await closed.world.ready()
+    if what == "object":
+        await peer.subscribe((closed.sid, "map", None))
+    else:
+        body = {"query_string": "", "type": "live_query"}
+        assert (await peer.ask("POST", "/v3/Insights/room/Items", body)).status == 200
+
+    async def may_read(*_: Any) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(closed.world.node, "may_read", may_read)
+    await closed.grant(True)
+    assert peer.is_closed
+    assert "A check of access failed" in caplog.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from starlings.node.queries import Queries, QueryBounds
 from starlings.storage.memory import MemoryStore
 from starlings.wire.messages import HttpRequest, Request
 from starlings.wire.subscriptions import SubscriptionEntry
+from starlings.ws.access_checks import AccessChecks, Check
 from starlings.ws.queries import ABANDONED_SECONDS, LIVE_QUERY, QueryFrames, SessionQueries
 from starlings.ws.render import EventEncoder
 from tests.contracts.desk import ADMIN, Clock, Desk
@@ -38,8 +39,9 @@ class Payloads:
 class Peer:
     """The session's end: what was sent, and whether it has room."""
 
-    def __init__(self) -> None:
+    def __init__(self, checks: AccessChecks) -> None:
         self.sent: list[Any] = []
+        self.checks = checks
         self.room: Callable[[], Coroutine[Any, Any, None]] | None = None
         self.is_sent_away = False
 
@@ -52,6 +54,9 @@ class Peer:
 
     def send_away(self) -> None:
         self.is_sent_away = True
+
+    def check(self, key: Hashable, check: Check) -> bool:
+        return self.checks.add(key, check)
 
     def take(self) -> list[Any]:
         """What was sent since the last time, each as its type and the event's own fields."""
@@ -77,6 +82,7 @@ class World:
         self.hub = Hub(EventEncoder("https://h", 1))
         self.store.listen(self.hub.publish)
         self.tasks: list[asyncio.Task[None]] = []
+        self.checks = AccessChecks(self._spawn)
         frames = QueryFrames(Payloads())
         self.queries = Queries(self.node, self.hub, frames, self._spawn, self.bounds)
         self.desk = Desk(self.store, self.clock)
@@ -114,7 +120,7 @@ class World:
 
     def session(self, identity: str = "alice", others: int = 0) -> Session:
         actor = Actor(identity, "e1", is_unrestricted=False)
-        peer = Peer()
+        peer = Peer(self.checks)
         return Session(
             SessionQueries(self.queries, Payloads(), self.service, actor, peer, lambda: others),
             peer,

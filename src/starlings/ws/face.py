@@ -18,6 +18,7 @@ from starlings.node.repeats import Repeats
 from starlings.storage.store import Batch
 from starlings.wire.session_events import Reason as EndReason
 from starlings.wire.session_events import Timing
+from starlings.ws.access_checks import AccessChecks
 from starlings.ws.admission import Token
 from starlings.ws.endpoints import Endpoints
 from starlings.ws.options import WebSocketOptions
@@ -93,6 +94,7 @@ class SyncFace:
         self.endpoints = Endpoints(endpoint_secret, node.store.epoch, node.sources.random_bits)
         self.server = WebSocketServer(lambda: SyncSession(self), options)
         self.telemetry_events = 0
+        self.checks = AccessChecks(self.spawn)
         self._sessions: set[SyncSession] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_draining = False

@@ -13,7 +13,7 @@ Clients compare revisions with ``>=``, so those of queries are numbers: the ids 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -35,6 +35,7 @@ from starlings.wire.subscriptions import (
     encode_established,
     encode_failed,
 )
+from starlings.ws.access_checks import Check
 
 __all__ = ["LIVE_QUERY", "FrameMaker", "Peer", "QueryFrames", "SessionQueries"]
 
@@ -96,6 +97,9 @@ class Peer(Protocol):
 
     def send_away(self) -> None:
         """End the session; the client comes back at once, and is checked then."""
+
+    def check(self, key: Hashable, check: Check) -> bool:
+        """Have access checked when it is its turn; False: one of this ``key`` waits already."""
 
 
 class _Body(msgspec.Struct):
@@ -213,9 +217,11 @@ class SessionQueries:
                 may_read = await self._queries.node.may_read(
                     self._service.oid, held.live.oid, self._actor.identity
                 )
-            except Fault:
+            except Exception as error:
                 # Not known is not allowed. After a failure clients never ask again. [8.2]
                 self._peer.send_away()
+                if not isinstance(error, Fault):
+                    raise
                 return
             if not may_read:
                 self.fail(held, Refusal(Reason.ACCESS_DENIED))
@@ -230,9 +236,13 @@ class SessionQueries:
 
     def on_permission(self, identity: str) -> None:
         if may_concern(identity, self._actor.identity):
-            self._checks += 1
+            self.check_soon()
+
+    def check_soon(self) -> None:
+        """Access may have changed: nothing more goes out until that was looked at."""
+        self._checks += 1
+        if self._peer.check(self, self._settle_doubt):
             self._doubts += 1
-            self._queries.spawn(self._settle_doubt())
 
     def fail(self, held: _Held, refusal: Refusal) -> None:
         """End a live query and say why."""

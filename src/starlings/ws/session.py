@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 from starlings.core.access import may_concern
@@ -33,6 +33,7 @@ from starlings.wire import session_events as e
 from starlings.wire.codec import encode_http_reply
 from starlings.wire.messages import Init, Request
 from starlings.wire.session import ServerSession
+from starlings.ws.access_checks import Check
 from starlings.ws.admission import Token, admit, check_renewal, refusal_of
 from starlings.ws.catchup import CatchUp
 from starlings.ws.connection import Connection, ConnectionStatistics
@@ -170,14 +171,21 @@ class SyncSession(SubscriptionOwner):
         caller = self.caller
         if caller is None or not may_concern(str(delivery.event.key), caller.actor.identity):
             return
-        subscription.begin_doubt()
-        self._face.spawn(self._settle_doubt(subscription))
+        self._check_soon(subscription)
+
+    def _check_soon(self, subscription: Subscription) -> None:
+        # One look that has not begun stands for several doubts.
+        if self.check(subscription, lambda: self._settle_doubt(subscription)):
+            subscription.begin_doubt()
 
     async def _settle_doubt(self, subscription: Subscription) -> None:
         try:
             await self.check_access(subscription)
         finally:
             subscription.end_doubt()
+
+    def check(self, key: Hashable, check: Check) -> bool:
+        return self._face.checks.add(key, check)
 
     async def check_access(self, subscription: Subscription) -> None:
         """End a subscription whose object may not be read any more."""
@@ -188,8 +196,10 @@ class SyncSession(SubscriptionOwner):
             may_read = await self._face.node.may_read(
                 caller.service.oid, subscription.oid, caller.actor.identity
             )
-        except Fault:
+        except Exception as error:
             self.send_away()  # not known is not allowed
+            if not isinstance(error, Fault):
+                raise
             return
         if not may_read and catch_up.subscriptions.get(subscription.sid) is subscription:
             catch_up.fail(subscription, Refusal(Reason.ACCESS_DENIED))
@@ -204,11 +214,6 @@ class SyncSession(SubscriptionOwner):
     def subscriptions(self) -> list[Subscription]:
         """What is subscribed to now."""
         return [] if self.catch_up is None else list(self.catch_up.subscriptions.values())
-
-    async def check_queries(self) -> None:
-        """End the live queries whose Maps may not be read any more."""
-        if self.catch_up is not None:
-            await self.catch_up.queries.check_access()
 
     # From the face
 
@@ -230,8 +235,9 @@ class SyncSession(SubscriptionOwner):
         self.caller = caller._replace(service=service)
         if service.has_acl:
             for subscription in self.subscriptions():
-                self._face.spawn(self.check_access(subscription))
-            self._face.spawn(self.check_queries())
+                self._check_soon(subscription)
+            if self.catch_up is not None:
+                self.catch_up.queries.check_soon()
 
     def offload(self, reconnect_min_ms: int) -> None:
         """Ask a client that waits for no reply to come back later, or elsewhere."""
