@@ -5,10 +5,13 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from starlings.app.logs import configure_logging
+from starlings.webhooks.delivery import Deliverer
+from tests.webhooks.receiver import run_receiver
 
 logger = logging.getLogger("starlings.test")
 
@@ -22,7 +25,8 @@ class Terminal(io.StringIO):
 def _logging_is_put_back() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in ("uvicorn", "asyncio")}
+    libraries = ("uvicorn", "asyncio", "httpx", "httpcore")
+    levels = {name: logging.getLogger(name).level for name in libraries}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -89,3 +93,19 @@ def test_less_severe_lines_are_left_out_also_those_of_the_libraries() -> None:
     assert stream.getvalue() == ""
     logging.getLogger("uvicorn.error").warning("Loud")
     assert json.loads(stream.getvalue())["logger"] == "uvicorn.error"
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+async def test_passwords_in_the_urls_of_webhooks_are_not_logged(level: str, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    configure_logging("json", level, stream)
+    deliverer = Deliverer(may_be_private=True, connections=1)
+    with run_receiver(tmp_path) as receiver:
+        url = receiver.url("ok/x?key=hunter3").replace("//", "//me:hunter2@")
+        assert await deliverer.deliver(url, {"EventType": "x"}, "token", "f" * 32) == (
+            True,
+            "status 200",
+        )
+    await deliverer.close()
+    assert "hunter" not in stream.getvalue()
+    assert "http" not in stream.getvalue()

@@ -18,8 +18,14 @@ from rich.logging import RichHandler
 
 __all__ = ["JsonFormatter", "configure_logging"]
 
-# uvicorn tells at INFO what we tell ourselves: that it starts and stops.
-_QUIETER = {"uvicorn": logging.WARNING, "asyncio": logging.WARNING}
+# uvicorn tells at INFO what we tell ourselves: that it starts and stops. httpx tells the whole URL
+# of each request, and webhooks' may hold passwords; httpcore tells the headers of answers.
+_QUIETER = {
+    "uvicorn": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+}
 
 
 def configure_logging(
