@@ -55,7 +55,7 @@ def test_the_official_sdk_works_with_compression(tmp_path: Path, major: int) -> 
         auth = credentials.account_sid, credentials.auth_token
         metrics = httpx.get(f"{server.base_url}/metrics", auth=auth).text
         before, after = (
-            float(metrics.split(f"\nstarlings_ws_compressed_bytes_{when}_total ")[1].split()[0])
+            float(metrics.split(f"\nstarlings_ws_compressed_{when}_bytes_total ")[1].split()[0])
             for when in ("before", "after")
         )
         assert 0 < after < before / 2

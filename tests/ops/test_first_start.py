@@ -158,14 +158,14 @@ def test_a_revoked_fixed_key_stays_revoked(
     with caplog.at_level(logging.WARNING):
         keyring = begin(directory, store, ALL)
     assert secret_of(keyring, KEY) is None
-    assert f"stays so. api_key_sid={KEY}" in caplog.text
+    assert f"stays so api_key_sid={KEY}" in caplog.text
 
 
 def test_a_short_fixed_secret_is_warned_of_but_not_shown(
     directory: DataDirectory, store: CredentialStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     begin(directory, store, Settings(account_sid=ACCOUNT, auth_token="hunter2"))
-    assert "short enough to be guessed. name=auth_token" in caplog.text
+    assert "short enough to be guessed name=auth_token" in caplog.text
     assert "hunter2" not in caplog.text
 
 

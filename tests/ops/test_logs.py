@@ -37,14 +37,14 @@ def _logging_is_put_back() -> Iterator[None]:
 def test_a_json_line_is_an_object_with_the_sentence_and_its_values() -> None:
     stream = io.StringIO()
     configure_logging("json", "info", stream)
-    logger.info("Key added. sid=%s", 'SK1\n"é')
+    logger.info("Key added sid=%s", 'SK1\n"é')
     (line,) = stream.getvalue().splitlines()
     entry = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.pop("time"))
     assert entry == {
         "level": "info",
         "logger": "starlings.test",
-        "message": 'Key added. sid=SK1\n"é',
+        "message": 'Key added sid=SK1\n"é',
     }
 
 
@@ -109,3 +109,13 @@ async def test_passwords_in_the_urls_of_webhooks_are_not_logged(level: str, tmp_
     await deliverer.close()
     assert "hunter" not in stream.getvalue()
     assert "http" not in stream.getvalue()
+
+
+def test_every_message_is_a_sentence_without_a_full_stop_before_its_values() -> None:
+    source = Path(__file__).parents[2] / "src"
+    written = [file.read_text(encoding="utf-8") for file in source.rglob("*.py")]
+    messages = [
+        found for text in written for found in re.findall(r'"([^"\n]* \w+=%[^"\n]*)"', text)
+    ]
+    assert len(messages) > 20
+    assert [message for message in messages if re.search(r"[.:] \w+=%", message)] == []

@@ -1,5 +1,6 @@
 """The operator's paths: health, readiness, metrics."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -161,6 +162,13 @@ async def test_metrics_count_answers_by_route_method_and_status(client: httpx.As
     assert found["starlings_build_info", (("version", "1.2.3"),)] == 1
     assert found["starlings_store_refusals_total", ()] == 1
     assert found["starlings_auth_keys", ()] == 2
+
+
+async def test_units_are_last_in_the_names_of_figures(client: httpx.AsyncClient) -> None:
+    text = (await client.get("/metrics", auth=AUTH)).text
+    names = {name for name, _, _ in samples(text) if name.startswith("starlings_")}
+    assert "starlings_ws_compressed_before_bytes_total" in names
+    assert not [name for name in names if re.search("_(bytes|seconds)_(?!total$)", name)]
 
 
 async def test_what_callers_choose_never_becomes_a_label(client: httpx.AsyncClient) -> None:

@@ -161,13 +161,13 @@ def list_figures(
         deflated("compressed"),
     )
     show(
-        "ws_compressed_bytes_before",
+        "ws_compressed_before_bytes",
         "counter",
         "Size of these before, each counted once.",
         deflated("bytes_before"),
     )
     show(
-        "ws_compressed_bytes_after",
+        "ws_compressed_after_bytes",
         "counter",
         "Size of these after, each counted once.",
         deflated("bytes_after"),

@@ -61,14 +61,14 @@ def ensure_credentials(
                 )
             token = made["auth_token"] = secrets.token_hex(16)
         store.put_account(Account(account_sid, sealer.seal(token, account_sid), now))
-        logger.info("Account added. account_sid=%s", account_sid)
+        logger.info("Account added account_sid=%s", account_sid)
     elif token is not None and not _is_sealed(sealer, known.auth_token_sealed, known.sid, token):
         store.put_account(Account(account_sid, sealer.seal(token, account_sid), now))
-        logger.info("Auth token replaced by the fixed one. account_sid=%s", account_sid)
+        logger.info("Auth token replaced by the fixed one account_sid=%s", account_sid)
     _ensure_key(store, sealer, settings, account_sid, is_first, made, now)
     for name in ("auth_token", "api_key_secret"):
         if len(getattr(settings, name) or "x" * _SHORT_CHARACTERS) < _SHORT_CHARACTERS:
-            logger.warning("A fixed secret is short enough to be guessed. name=%s", name)
+            logger.warning("A fixed secret is short enough to be guessed name=%s", name)
     if made:
         write_private(directory.credentials, json.dumps(made, indent=2) + "\n")
 
@@ -107,14 +107,14 @@ def _ensure_key(
                 )
             secret = made["api_key_secret"] = _make_secret()
         store.put_key(ApiKey(sid, account_sid, None, sealer.seal(secret, sid), now))
-        logger.info("API key added. api_key_sid=%s", sid)
+        logger.info("API key added api_key_sid=%s", sid)
     elif known.account_sid != account_sid:
         raise OperatorError(f"The API key {sid} belongs to another account, {known.account_sid}")
     elif known.revoked_at is not None:
-        logger.warning("The fixed API key was revoked and stays so. api_key_sid=%s", sid)
+        logger.warning("The fixed API key was revoked and stays so api_key_sid=%s", sid)
     elif secret is not None and not _is_sealed(sealer, known.secret_sealed, sid, secret):
         store.put_key(ApiKey(sid, account_sid, None, sealer.seal(secret, sid), now))
-        logger.info("API key secret replaced by the fixed one. api_key_sid=%s", sid)
+        logger.info("API key secret replaced by the fixed one api_key_sid=%s", sid)
 
 
 def _make_secret() -> str:

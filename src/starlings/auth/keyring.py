@@ -159,9 +159,7 @@ class Keyring:
                 rows = await asyncio.to_thread(self._read)
             except CredentialsUnreadable as error:
                 self._failures += 1
-                logger.warning(
-                    "Credentials could not be read, the known ones stay. error=%s", error
-                )
+                logger.warning("Credentials could not be read, the known ones stay error=%s", error)
                 return
             if rows is not None:
                 self._take(rows, is_strict=False)
@@ -204,7 +202,7 @@ class Keyring:
         self._accounts, self._keys, self._version = accounts, keys, rows.version
         self._refreshes += 1
         for sid in sorted(gone):
-            logger.info("API key is good no longer. api_key_sid=%s", sid)
+            logger.info("API key is good no longer api_key_sid=%s", sid)
             for listener in self._listeners:
                 listener(sid)
         self._take_revoked(rows.revoked)
@@ -223,5 +221,5 @@ class Keyring:
         except SealingError as error:
             if is_strict:
                 raise
-            logger.error("Credential is ignored: %s. sid=%s", error, sid)
+            logger.error("A credential is ignored sid=%s error=%s", sid, error)
             return None
