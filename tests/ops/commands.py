@@ -25,12 +25,15 @@ def starlings(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
+def start(
+    *arguments: str | Path, stdout: int = subprocess.PIPE, is_stdout_closed: bool = False
+) -> subprocess.Popen[str]:
     """Start ``starlings``; the caller ends it and reads what it prints."""
+    command = [str(_COMMAND), *map(str, arguments)]
     return subprocess.Popen(
-        [str(_COMMAND), *map(str, arguments)],
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command] if is_stdout_closed else command,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         env=_environment(),

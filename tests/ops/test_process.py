@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -87,6 +88,36 @@ def test_a_signal_ends_the_process_with_status_0(tmp_path: Path, number: signal.
     lines = [json.loads(line) for line in log.splitlines()]
     assert lines[-1]["message"] == "Stopped"
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("stdout", ["closed", "full", "unread"])
+def test_a_server_that_can_print_nothing_serves_and_logs_its_address(
+    tmp_path: Path, stdout: str
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    target = full if stdout == "full" else writer
+    arguments = ("serve", "--port", "0", "--data", tmp_path)
+    process = start(*arguments, stdout=target, is_stdout_closed=stdout == "closed")
+    os.close(writer)
+    os.close(full)
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    started = next(line for line in lines if "Started" in line)
+    found = re.search(r"address=(http://127\.0\.0\.1:\d+) ", started)
+    assert found is not None
+    wait_until(lambda: answers(found[1]))
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=10)
+    assert (process.returncode, "Traceback" in log, "Exception" in log) == (0, False, False)
+
+
+def answers(base_url: str) -> bool:
+    try:
+        return httpx.get(f"{base_url}/healthz", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_a_request_that_has_begun_is_finished_after_sigterm(server: ServerProcess) -> None:

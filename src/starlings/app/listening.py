@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from starlings.settings import Settings
 from starlings.ws.http import BoundedHttpServer
 from starlings.ws.transport import WebSocketServer
 
-__all__ = ["ListeningServer", "make_config", "open_listener", "print_address"]
+__all__ = ["ListeningServer", "find_address", "make_config", "open_listener", "print_address"]
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
@@ -106,9 +107,24 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def print_address(listener: socket.socket, is_secure: bool) -> None:
-    """The one line on stdout, for people and for programs that start a server."""
+def find_address(listener: socket.socket, is_secure: bool) -> str:
+    """Where a listening socket is reached, as a URL."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"Listening on {'https' if is_secure else 'http'}://{shown}:{port}\n")
-    sys.stdout.flush()
+    return f"{'https' if is_secure else 'http'}://{shown}:{port}"
+
+
+def print_address(address: str) -> None:
+    """The one line on stdout, for people and for programs that start a server. The log has it too:
+    whoever closed stdout, or doesn't read it, is served all the same.
+    """
+    if sys.stdout is None:  # it was closed before we began
+        return
+    try:
+        sys.stdout.write(f"Listening on {address}\n")
+        sys.stdout.flush()
+    except OSError:
+        # Else the interpreter would try once more at its end, and end with status 120.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

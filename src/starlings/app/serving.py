@@ -30,7 +30,13 @@ from starlings.app.figures import list_figures, list_presence_figures, list_webh
 from starlings.app.first_start import ensure_credentials
 from starlings.app.garbage import tune_garbage_collector
 from starlings.app.health import Health
-from starlings.app.listening import ListeningServer, make_config, open_listener, print_address
+from starlings.app.listening import (
+    ListeningServer,
+    find_address,
+    make_config,
+    open_listener,
+    print_address,
+)
 from starlings.app.metrics import Metrics, RequestCounter
 from starlings.app.site import Site
 from starlings.auth.basic import BasicAuthenticator
@@ -150,8 +156,8 @@ async def _serve_store(
     config = make_config(site, http, face.server, settings)
     retention = Retention(settings.log_retention, settings.tombstone_retention)
     with contextlib.closing(open_listener(settings.host, settings.port)) as listener:
-        ready = partial(print_address, listener, is_secure=settings.ssl_certfile is not None)
-        server = ListeningServer(config, ready)
+        address = find_address(listener, is_secure=settings.ssl_certfile is not None)
+        server = ListeningServer(config, partial(print_address, address))
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(keyring.watch(), name="keyring"),
@@ -161,7 +167,9 @@ async def _serve_store(
                 group.create_task(presence.run(), name="presence"),
                 group.create_task(dispatcher.run(), name="webhooks"),
             ]
-            logger.info("Started data=%s version=%s", directory.path, __version__)
+            logger.info(
+                "Started address=%s data=%s version=%s", address, directory.path, __version__
+            )
             _stop_on_signals(group, server, health, face, presence, settings.drain)
             await server.serve([listener])
             await face.close()
