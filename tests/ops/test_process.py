@@ -1,6 +1,7 @@
 """A real server process: how it starts, what it prints, how it ends."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -137,6 +138,29 @@ def test_a_request_that_has_begun_is_finished_after_sigterm(server: ServerProces
         trust_env=False,
     )
     assert answer.status_code == 200
+
+
+def test_callers_who_go_on_asking_are_told_to_close_and_never_reset(server: ServerProcess) -> None:
+    made = server.credentials
+    with contextlib.ExitStack() as stack:
+        callers = [
+            stack.enter_context(
+                httpx.Client(
+                    base_url=server.base_url,
+                    auth=(made.account_sid, made.auth_token),
+                    trust_env=False,
+                    transport=httpx.HTTPTransport(limits=httpx.Limits(max_connections=1)),
+                )
+            )
+            for _ in range(5)
+        ]
+        for caller in callers:
+            assert "connection" not in caller.get("/v1/Services/default").headers
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until(lambda: callers[0].get("/readyz").status_code == 503)
+        for caller in callers[1:]:
+            answer = caller.get("/v1/Services/default")
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
 
 
 def test_a_request_that_never_ends_is_refused_when_the_time_to_drain_is_over(

@@ -83,6 +83,15 @@ async def test_readiness_ends_when_draining_begins(
     assert (await client.get("/healthz")).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/readyz", "/v1/Services/default", "/nothing"])
+async def test_answers_while_draining_end_their_connection(
+    client: httpx.AsyncClient, health: Health, path: str
+) -> None:
+    assert "connection" not in (await client.get(path, auth=AUTH)).headers
+    health.is_draining = True
+    assert (await client.get(path, auth=AUTH)).headers["connection"] == "close"
+
+
 async def test_a_store_that_could_not_write_is_ready_once_the_disk_takes_a_file_again(
     disk: Disk, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ ready.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import os
@@ -24,6 +25,8 @@ __all__ = ["ListeningServer", "find_address", "make_config", "open_listener", "p
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
+_LAST_REQUESTS_SECONDS = 0.3
+_LOOK_SECONDS = 0.02
 
 
 class ListeningServer(uvicorn.Server):
@@ -40,6 +43,18 @@ class ListeningServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    async def wait_for_callers(self) -> None:
+        """Let those who hold a connection ask once more, for a moment: they are told that it ends.
+        Who asks just as an idle connection is closed would get no answer.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LAST_REQUESTS_SECONDS
+        connections = self.server_state.connections
+        while connections and not self.should_exit:  # uvicorn's set has no event
+            if loop.time() >= until:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
         """Accept no more, and finish what runs."""

@@ -1,9 +1,10 @@
 """A server from start to end.
 
 Start: take the data directory, open the store (its migrations run), see that there are credentials,
-read them, bind the port, say so. End, on SIGTERM or SIGINT: answer 503 to ``/readyz``, accept no
-more, finish what runs, close the store, give the directory back. A second signal doesn't wait for
-requests; the store is still closed properly.
+read them, bind the port, say so. End, on SIGTERM or SIGINT: answer 503 to ``/readyz``, send clients
+away, tell callers that their connections end, accept no more, finish what runs, close the store,
+give the directory back. A second signal doesn't wait for requests; the store is still closed
+properly.
 
 All tasks are in one group that ``_serve`` owns: if one of them fails, the server ends rather than
 limp.
@@ -254,6 +255,7 @@ def _stop_on_signals(
     async def drain() -> None:
         try:
             await face.drain(drain_seconds)
+            await server.wait_for_callers()
         finally:
             server.stop()
 

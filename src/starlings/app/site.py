@@ -20,7 +20,7 @@ from starlings.rest.errors import render_error
 __all__ = ["Site"]
 
 _TEXT = "text/plain; charset=utf-8"
-_CLOSE = [(b"connection", b"close")]
+_CLOSE = (b"connection", b"close")
 _STOPPING = render_error(
     Fault(Reason.UNAVAILABLE, "The server stops; whether the request took effect is not known")
 ).body
@@ -49,26 +49,30 @@ class Site:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         path: str = scope["path"]
-        own = self._own.get(path)
-        if own is not None and scope["method"] in ("GET", "HEAD"):
-            await own(scope, send)
-            return
-
+        own = self._own.get(path) if scope["method"] in ("GET", "HEAD") else None
         has_started = False
 
-        async def counting(message: Message) -> None:
+        async def tell(message: Message) -> None:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                self._count(path, scope["method"], message["status"])
+                if own is None:
+                    self._count(path, scope["method"], message["status"])
+                if self._health.is_draining:
+                    # Else the caller may ask again just as the connection is closed, and never
+                    # learn whether that took effect.
+                    message["headers"] = [*message["headers"], _CLOSE]
             await send(message)
 
+        if own is not None:
+            await own(scope, tell)
+            return
         try:
-            await self._rest(scope, receive, counting)
+            await self._rest(scope, receive, tell)
         except asyncio.CancelledError:
             # The time for draining is over. uvicorn would log a traceback and answer 500.
             if not has_started:
-                await _answer(scope, send, 503, _STOPPING, "application/json", _CLOSE)
+                await _answer(scope, tell, 503, _STOPPING, "application/json")
 
     async def _answer_health(self, scope: Scope, send: Send) -> None:
         await _answer(scope, send, 200, b"ok\n")
