@@ -73,6 +73,31 @@ async def test_health_is_200_without_credentials(client: httpx.AsyncClient) -> N
     assert (await client.head("/healthz")).content == b""
 
 
+async def test_whoever_opens_the_address_in_a_browser_is_told_what_this_is(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/")
+    assert (answer.status_code, "www-authenticate" in answer.headers) == (200, False)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "Starlings is running" in answer.text
+    assert "credentials.json" in answer.text
+    assert ACCOUNT not in answer.text
+    assert "1.2.3" not in answer.text  # the version is for those with credentials
+    asked_for = await client.head("/")
+    assert (asked_for.status_code, asked_for.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/"), ("GET", "/v1"), ("GET", "/index.html")]
+)
+async def test_all_other_paths_ask_for_credentials_before_they_tell_anything(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    assert (await client.request(method, path)).status_code == 401
+    assert (await client.request(method, path, auth=AUTH)).status_code == 404
+
+
 async def test_readiness_ends_when_draining_begins(
     client: httpx.AsyncClient, health: Health
 ) -> None:

@@ -1,4 +1,4 @@
-"""The ASGI application: the operator's three paths, and REST for everything else.
+"""The ASGI application: the operator's three paths, a page at ``/``, and REST for everything else.
 
 ``/healthz`` and ``/readyz`` need no credentials and tell nothing else; ``/metrics`` asks for the
 same Basic credentials as REST, so there is no second port to guard, and by REST itself, so that
@@ -11,6 +11,7 @@ import asyncio
 
 from starlette.types import Message, Receive, Scope, Send
 
+from starlings.app import welcome
 from starlings.app.health import Health, Readiness
 from starlings.app.metrics import CONTENT_TYPE, Metrics, RequestCounter
 from starlings.core.errors import Fault, Reason, Refusal
@@ -41,6 +42,7 @@ class Site:
         self._metrics = metrics
         self._count = requests.count
         self._own = {
+            "/": self._answer_welcome,
             "/healthz": self._answer_health,
             "/readyz": self._answer_readiness,
             "/metrics": self._answer_metrics,
@@ -73,6 +75,9 @@ class Site:
             # The time for draining is over. uvicorn would log a traceback and answer 500.
             if not has_started:
                 await _answer(scope, tell, 503, _STOPPING, "application/json")
+
+    async def _answer_welcome(self, scope: Scope, send: Send) -> None:
+        await _answer(scope, send, 200, welcome.PAGE, welcome.CONTENT_TYPE, welcome.HEADERS)
 
     async def _answer_health(self, scope: Scope, send: Send) -> None:
         await _answer(scope, send, 200, b"ok\n")
