@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from starlings.app.figures import list_figures
-from starlings.app.health import Health, Readiness
+from starlings.app.health import Health
 from starlings.app.metrics import Metrics, RequestCounter, classify_path
 from starlings.app.site import Site
 from starlings.auth.basic import BasicAuthenticator
@@ -27,18 +26,13 @@ from tests.auth.sources import ACCOUNT, AUTH_TOKEN, a_keyring
 AUTH = (ACCOUNT, AUTH_TOKEN)
 
 
-class Disk:
-    is_writable = True
+async def is_writable() -> bool:
+    return True
 
 
 @pytest.fixture
-def disk() -> Disk:
-    return Disk()
-
-
-@pytest.fixture
-def health(tmp_path: Path, disk: Disk) -> Health:
-    return Health(tmp_path, lambda: disk.is_writable)
+def health() -> Health:
+    return Health(is_writable, lambda: 0)
 
 
 @pytest.fixture
@@ -115,16 +109,6 @@ async def test_answers_while_draining_end_their_connection(
     assert "connection" not in (await client.get(path, auth=AUTH)).headers
     health.is_draining = True
     assert (await client.get(path, auth=AUTH)).headers["connection"] == "close"
-
-
-async def test_a_store_that_could_not_write_is_ready_once_the_disk_takes_a_file_again(
-    disk: Disk, tmp_path: Path
-) -> None:
-    disk.is_writable = False
-    gone = Health(tmp_path / "missing", lambda: disk.is_writable)
-    assert await gone.check() is Readiness.NOT_WRITABLE
-    assert await Health(tmp_path, lambda: disk.is_writable).check() is Readiness.READY
-    assert list(tmp_path.iterdir()) == []
 
 
 async def test_metrics_ask_for_credentials(client: httpx.AsyncClient) -> None:

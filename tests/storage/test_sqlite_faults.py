@@ -155,6 +155,60 @@ async def test_8_a_full_disk_faults_writes_serves_reads_and_recovers(
     assert store.statistics().faults == 2
 
 
+async def test_a_full_disk_is_tried_once_a_second_until_it_takes_writes_again(
+    store: SqliteStore, desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = await a_map(desk)
+    assert await store.check_writable()
+    pages = await run_pragma(store, "page_count")
+    await run_pragma(store, f"max_page_count = {pages + 4}")
+    large = (desk.put(target, f"k{number}", _LARGE) for number in range(10))
+    await asyncio.gather(*large, return_exceptions=True)
+    real = store._writer._connection
+    counting = FailingConnection(real, 0)
+    store._writer._connection = cast(sqlite3.Connection, counting)
+    assert not await store.check_writable()
+    tried = counting.statements
+    assert tried > 0
+    for _ in range(10):
+        assert not await store.check_writable()
+    assert counting.statements == tried  # a second has not passed
+    store._writer._connection = real
+    await run_pragma(store, "max_page_count = 1000000")
+    store._writer._probed_at -= 1.0
+    assert await store.check_writable()
+    told = [
+        record.getMessage().partition(" error=")[0]
+        for record in caplog.records
+        if record.name == "starlings.storage"
+    ]
+    assert told[0] == "The store can't write"
+    assert told[1].startswith("The store writes again seconds=")
+    assert len(told) == 2
+    left = await store._batcher.run(
+        lambda: real.execute("SELECT name FROM meta ORDER BY name").fetchall()
+    )
+    assert left == [("epoch",)]
+    tried = real.total_changes
+    assert await store.check_writable()
+    assert real.total_changes == tried  # a disk that takes writes is left alone
+
+
+async def test_a_job_that_changes_nothing_proves_nothing_of_the_disk(
+    store: SqliteStore, desk: Desk
+) -> None:
+    target = await a_map(desk)
+    real = store._writer._connection
+    store._writer._connection = cast(sqlite3.Connection, FailingConnection(real, 1))
+    with pytest.raises(Fault):
+        await desk.put(target, "k")
+    store._writer._connection = real
+    assert await store.purge(10) == 0
+    assert not store.is_writable
+    assert (await desk.remove(target)).is_removed
+    assert store.is_writable
+
+
 async def test_8_what_another_process_locks_faults_and_recovers(
     store: SqliteStore, desk: Desk, tmp_path: Path
 ) -> None:

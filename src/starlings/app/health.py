@@ -1,22 +1,25 @@
 """Is the process there, and should it get requests?
 
 ``/healthz`` answers 200 as long as the event loop turns. ``/readyz`` answers 503 while the server
-drains, and while it can't write: once the disk has refused a batch, a file is written to try the
-disk, so that a server that a balancer has taken out is put back when there is room again, without a
-caller's request having to be the one that finds out.
+drains, and while it can't write. That is the writing thread's to say, so each answer waits for its
+turn there: what the last transaction showed, and while that is a failure, what a new one shows. So
+a sleeping disk sleeps on, a server that a balancer has taken out is put back when there is room
+again, and a writer that hangs is seen. All who ask meanwhile share one turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
-from pathlib import Path
+from typing import Final
 
-__all__ = ["Health", "Readiness"]
+from starlings.core.errors import Fault
 
-_PROBE_BYTES = 64 * 1024
+__all__ = ["ANSWER_SECONDS", "Health", "Readiness"]
+
+ANSWER_SECONDS: Final = 0.8
+"""Whoever asks has the answer after so long: within the second that probes commonly wait."""
 
 
 class Readiness(Enum):
@@ -31,32 +34,36 @@ class Health:
     """Knows whether requests are welcome.
 
     Args:
-        directory: Where the probe is written: the data directory.
-        is_store_writable: False after the store failed to write, until it succeeds.
+        check_writable: Whether the store writes; may take long, may raise Fault.
+        count_commits: Transactions so far, failed ones too. While these go on, a writer that has
+            not come to our turn is busy, and doesn't hang.
     """
 
-    def __init__(self, directory: Path, is_store_writable: Callable[[], bool]) -> None:
-        self._probe = directory / ".probe"
-        self._is_store_writable = is_store_writable
+    def __init__(
+        self,
+        check_writable: Callable[[], Awaitable[bool]],
+        count_commits: Callable[[], int],
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        self._check_writable = check_writable
+        self._count_commits = count_commits
+        self._answer_seconds = answer_seconds
+        self._turn: asyncio.Task[bool] | None = None
         self.is_draining = False
 
     async def check(self) -> Readiness:
         if self.is_draining:
             return Readiness.DRAINING
-        if self._is_store_writable() or await asyncio.to_thread(self._try_to_write):
-            return Readiness.READY
-        return Readiness.NOT_WRITABLE
+        turn = self._turn
+        if turn is None or turn.done():
+            turn = self._turn = asyncio.create_task(self._take_turn(), name="readiness")
+        commits = self._count_commits()
+        await asyncio.wait([turn], timeout=self._answer_seconds)
+        is_writable = turn.result() if turn.done() else self._count_commits() > commits
+        return Readiness.READY if is_writable else Readiness.NOT_WRITABLE
 
-    def _try_to_write(self) -> bool:
-        """Whether a small file can be written through to the disk."""
+    async def _take_turn(self) -> bool:
         try:
-            file = os.open(self._probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.pwrite(file, b"\0" * _PROBE_BYTES, 0)
-                os.fsync(file)
-            finally:
-                os.close(file)
-                self._probe.unlink(missing_ok=True)
-        except OSError:
+            return await self._check_writable()
+        except Fault:
             return False
-        return True

@@ -147,7 +147,7 @@ async def _serve_store(
     dispatcher = _make_dispatcher(settings, node, store, keyring)
     await dispatcher.start()
     http = BoundedHttpServer(HttpOptions(max_connections=_most_connections(), refusal=rest.refuse))
-    health = Health(directory.path, lambda: store.is_writable)
+    health = Health(store.check_writable, lambda: store.statistics().commits)
     requests = RequestCounter()
     figures = list_figures(store, rest, face, http, authenticator, keyring)
     figures += list_webhook_figures(dispatcher, node, reachability)

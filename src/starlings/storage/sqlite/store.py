@@ -103,6 +103,15 @@ class SqliteStore:
         """False after the disk refused a batch, until one succeeds."""
         return self._writer.is_writable
 
+    async def check_writable(self) -> bool:
+        """Whether the disk takes writes, by the writing thread's own account: waits for its turn
+        there. While it doesn't, each second's first call tries it.
+
+        Raises:
+            Fault: UNAVAILABLE: the store is closed.
+        """
+        return cast(bool, await self._batcher.run(self._writer.check_writable))
+
     async def execute(self, command: Command) -> Outcome:
         data = getattr(command, "data", None)
         size_bytes = _COMMAND_BYTES + (0 if data is None else len(data))

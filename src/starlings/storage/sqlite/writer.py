@@ -8,11 +8,15 @@ What can go wrong, and what is done: the disk is full or read-only, or another p
 lock: the transaction is rolled back, every command of the batch gets a fault, the next batch tries
 anew. A row that can't be written for another reason: the batch is rolled back and each command is
 tried alone, so that one can't harm its neighbours.
+
+Whether the disk takes writes is what the last one showed. While it doesn't, and somebody asks, a
+transaction of our own tries anew, so that no caller's has to be the one that finds out.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -60,6 +64,14 @@ Counted in rows and not in bytes of the log's file, because that keeps its size 
 """
 _CHECKPOINT_GIVEN_PAGES = 2_048
 """Pages given back, 8 MiB, after which the file is cut by a checkpoint. They count as no rows."""
+
+_PROBE_SECONDS = 1.0
+"""From one attempt to find out whether the disk takes writes again to the next."""
+_PROBE_BYTES = 64 * 1024
+"""Written for it: a disk with room for less would refuse the next few writes."""
+_PUT_PROBE = "INSERT OR REPLACE INTO meta (name, value) VALUES ('probe', ?)"
+_PROBE = ("0" * _PROBE_BYTES,)
+_DROP_PROBE = "DELETE FROM meta WHERE name = 'probe'"
 
 _put_objects = r.Insert("object", r.OBJECT_COLUMNS)
 _COUNT_OBJECT = (
@@ -125,6 +137,8 @@ class Writer:
         self._checkpointed_changes = 0
         self._shrinker = Shrinker()
         self._given_pages = 0
+        self._failing_since = 0.0
+        self._probed_at = -math.inf
         self.is_writable = True
         """False after a batch that the disk refused, until one succeeds."""
 
@@ -207,6 +221,8 @@ class Writer:
 
     def transact(self, job: Callable[[sqlite3.Connection], int]) -> int:
         """Run a job in a transaction of its own. Raises Fault UNAVAILABLE: not committed."""
+        self._roll_back()  # as in ``_commit``
+        changes = self._connection.total_changes
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             answer = job(self._connection)
@@ -218,6 +234,8 @@ class Writer:
                 raise self._unavailable(error) from error
             raise
         self.backlog.keep()
+        if self._connection.total_changes != changes:
+            self._note_written()
         return answer
 
     def shrink(self) -> int:
@@ -231,6 +249,18 @@ class Writer:
             except sqlite3.OperationalError as error:
                 raise self._unavailable(error) from error
         return given
+
+    def check_writable(self) -> bool:
+        """Whether the disk takes writes; while it doesn't, try, at most once a second."""
+        if self.is_writable or time.monotonic() - self._probed_at < _PROBE_SECONDS:
+            return self.is_writable
+        try:
+            self.transact(lambda connection: connection.execute(_PUT_PROBE, _PROBE).rowcount)
+            self.transact(lambda connection: connection.execute(_DROP_PROBE).rowcount)
+        except (Fault, sqlite3.Error) as error:
+            logger.debug("The store was tried in vain error=%s", error)
+        self._probed_at = time.monotonic()
+        return self.is_writable
 
     def forget_object(self, oid: int) -> None:
         self._working_set.forget_object(oid)
@@ -250,9 +280,17 @@ class Writer:
     def _unavailable(self, error: sqlite3.OperationalError) -> Fault:
         """The fault of all that the disk refuses, told to the log once until it gives way."""
         if self.is_writable:
+            self._failing_since = time.monotonic()
             logger.error("The store can't write error=%s", error)
         self.is_writable = False
         return Fault(Reason.UNAVAILABLE, "The store can't write at the moment")
+
+    def _note_written(self) -> None:
+        """A transaction that changed something was committed."""
+        if not self.is_writable:
+            seconds = time.monotonic() - self._failing_since
+            logger.warning("The store writes again seconds=%.1f", seconds)
+        self.is_writable = True
 
     def _commit(self, commands: Sequence[Command]) -> Results:
         started = time.perf_counter()
@@ -282,7 +320,7 @@ class Writer:
                     fired = webhooks_of(batch.events, working_set.find_service)
                     self.backlog.insert(self._connection, fired)
                 self._connection.execute("COMMIT")
-                self.is_writable = True
+                self._note_written()
             else:
                 self._connection.execute("ROLLBACK")  # nothing was changed: nothing to sync
         except BaseException:
