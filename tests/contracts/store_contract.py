@@ -28,6 +28,7 @@ from starlings.core.objects import (
 )
 from starlings.core.state import ItemOutcome, ObjectOutcome
 from starlings.storage.store import Batch, Place, Store
+from tests.contracts.clock_contract import ClockContract
 from tests.contracts.desk import ACCOUNT_SID, ADMIN, Clock, Desk, reason_of, ref_of
 
 __all__ = ["LIMITS", "StoreContract"]
@@ -54,7 +55,7 @@ class Setting(NamedTuple):
         return await self.desk.create(self.service, Kind.DOCUMENT, data=data)
 
 
-class StoreContract:
+class StoreContract(ClockContract):
     @pytest.fixture
     def clock(self) -> Clock:
         return Clock()
@@ -1047,16 +1048,6 @@ class StoreContract:
         clock.pass_seconds(1)
         assert await store.trim_log(clock.at, 0, 100) == 4
         assert await store.read_log(target.oid, 0, 10) == []
-
-    # Time
-
-    async def test_time_never_goes_back_between_commands(
-        self, at: Setting, store: Store, clock: Clock
-    ) -> None:
-        target = await at.map()
-        clock.pass_seconds(-60)
-        added = await at.desk.add(target, key="k")
-        assert added.item.created_at == target.created_at
 
     async def test_statistics_count(self, at: Setting, store: Store) -> None:
         before = store.statistics()

@@ -175,9 +175,8 @@ class LateMemoryStore(MemoryStore):
         events: list[Committed] = []
         services: list[ServiceChanged] = []
         for command in commands:
-            self._last_at = max(self._last_at, self._now())
             try:
-                decision = decide(self._rows, command, self._last_at, self._limits)
+                decision = decide(self._rows, command, self._now(), self._limits)
             except (Refusal, IdTaken) as error:
                 outcomes.append(error)
                 continue

@@ -76,6 +76,8 @@ class World:
         self, seed: int, directory: Path | None = None, parts: Iterable[PartMaker] = ()
     ) -> None:
         self.start_ms = START_MS
+        self.clock_error_ms = 0
+        """How far the clock is ahead; negative if it is behind."""
         self.history = History()
         self.chance = chance = Chance(seed)
         self.outbox_bytes = chance.choice([8, 32, 256]) * 1024
@@ -112,7 +114,7 @@ class World:
         self.parts: list[Part] = [make_part(self) for make_part in parts]
 
     def now(self) -> int:
-        return START_MS + int(_loop_time() * 1000)
+        return START_MS + int(_loop_time() * 1000) + self.clock_error_ms
 
     def make_token(self, identity: str) -> str:
         lives_seconds = 3600 if self.is_mended else self.chance.choice([2, 20, 3600, 3600])

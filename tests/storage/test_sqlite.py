@@ -42,7 +42,7 @@ async def test_1_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     assert await store.find_service(service.oid) == service
     later = await Desk(store, clock).add(target, key="m")
     assert later.event.event_id == 2
-    assert later.event.at == log[-1].at
+    assert later.event.at == clock.at
     await store.close()
 
 

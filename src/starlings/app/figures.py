@@ -59,6 +59,12 @@ def list_figures(
     show("store_database_bytes", "gauge", "Size of the database.", stored("database_bytes"))
     show("store_log_bytes", "gauge", "Size of the write-ahead log.", stored("log_bytes"))
     show(
+        "store_clock_behind_seconds",
+        "gauge",
+        "How far the clock is behind the newest date written; more than 0 if it was set back.",
+        stored("clock_behind_seconds"),
+    )
+    show(
         "rest_requests_in_progress",
         "gauge",
         "REST requests that wait for their answer.",

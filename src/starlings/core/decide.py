@@ -28,7 +28,8 @@ def decide(state: State, command: c.Command, now: int, limits: Limits) -> Decisi
 
     Args:
         state: The view inside the transaction.
-        now: Milliseconds since 1970, UTC; never less than at an earlier command.
+        now: Milliseconds since 1970, UTC, by the clock: less than at an earlier command if that was
+            set back.
 
     Raises:
         Refusal: The command can't be carried out; nothing of it was.

@@ -119,7 +119,7 @@ class MemoryStore:
         self._epoch = epoch
         self._limits = limits
         self._now = now
-        self._last_at = 0
+        self._newest_at = 0
         self._rows = _Rows()
         self._log: list[Event] = []
         self._tombstones: list[Tombstone] = []
@@ -149,9 +149,9 @@ class MemoryStore:
         if self._is_closed:
             raise Fault(Reason.UNAVAILABLE, "The store is closed")
         self._commands += 1
-        self._last_at = max(self._last_at, self._now())
+        now = self._now()
         try:
-            decision = decide(self._rows, command, self._last_at, self._limits)
+            decision = decide(self._rows, command, now, self._limits)
         except (Refusal, IdTaken):
             self._refusals += 1
             raise
@@ -159,6 +159,7 @@ class MemoryStore:
         services = [changed for changed in applied if changed is not None]
         self._log += (event for _, event in decision.events)
         if decision.events or services:
+            self._newest_at = max(self._newest_at, now)
             batch = Batch([Committed(*pair) for pair in decision.events], services)
             self._tell_listeners(batch)
         return decision.outcome
@@ -361,22 +362,40 @@ class MemoryStore:
         return deleted
 
     async def trim_log(self, before: int, tombstones_before: int, limit: int) -> int:
-        forgotten = 0
-        while forgotten < limit and self._log and self._log[0].at < before:
-            event = self._log.pop(0)
-            forgotten += 1
-            if event.type is EventType.ITEM_REMOVED and self._rows.find_object(event.oid):
-                self._tombstones.append(_bury(event))
+        now = self._now()
+        old = self._count_old(before, now, limit)
+        gone, self._log = self._log[:old], self._log[old:]
+        self._tombstones += (
+            _bury(event._replace(at=min(event.at, now)))
+            for event in gone
+            if event.type is EventType.ITEM_REMOVED and self._rows.find_object(event.oid)
+        )
+        if self._log and self._log[0].at <= now:
+            self._tombstones = [one._replace(at=min(one.at, now)) for one in self._tombstones]
         kept = [one for one in self._tombstones if one.at >= tombstones_before]
-        forgotten += len(self._tombstones) - len(kept)
+        forgotten = old + len(self._tombstones) - len(kept)
         self._tombstones = kept
         return forgotten
 
     async def shrink(self) -> int:
         return 0
 
+    def _count_old(self, before: int, now: int, limit: int) -> int:
+        """How many events the log may forget from its front, at most ``limit``."""
+        old = 0
+        for number, event in enumerate(self._log[:limit], 1):
+            if event.at < before:
+                old = number
+            elif event.at <= now:
+                return old
+        behind = next((event for event in self._log[limit:] if event.at <= now), None)
+        return limit if old == 0 and behind is not None and behind.at < before else old
+
     def statistics(self) -> StoreStatistics:
-        return StoreStatistics(self._commands, self._commands, self._refusals, 0, 0, 1, 0.0, 0, 0)
+        behind_seconds = max(0, self._newest_at - self._now()) / 1000
+        return StoreStatistics(
+            self._commands, self._commands, self._refusals, 0, 0, 1, 0.0, 0, 0, behind_seconds
+        )
 
     async def close(self) -> None:
         self._is_closed = True

@@ -17,6 +17,9 @@ Invariants, tested by number in ``tests/contracts/store_contract.py``:
 7. Pages are by key set: rows added or removed between two pages shift no others.
 8. A fault leaves the store as it was before the batch: nothing is half applied, nothing
    acknowledged is lost.
+9. Dates and times to live are those of the clock at the commit, also after it was set back: no date
+   in the store moves them, and none has a write refused. Order is told by sequences, never by
+   dates.
 """
 
 from __future__ import annotations
@@ -103,6 +106,8 @@ class StoreStatistics(NamedTuple):
     database_bytes: int
     log_bytes: int
     """Bytes in the write-ahead log, where there is one."""
+    clock_behind_seconds: float
+    """How far the clock is behind the newest date that was written; 0 unless it was set back."""
 
 
 class Store(Protocol):
@@ -264,6 +269,9 @@ class Store(Protocol):
 
         Removals of items leave tombstones, kept until they are from before ``tombstones_before``.
         Both are milliseconds since 1970. Answers with the number of rows forgotten.
+
+        What was committed while the clock was ahead, and so has a date to come, goes with the first
+        event behind it that is old; its tombstones age from then on.
         """
         ...
 

@@ -24,7 +24,7 @@ from starlings.storage.sqlite import rows as r
 from starlings.storage.sqlite.backlog import MOST_WAITING
 from starlings.storage.sqlite.cuts import skip_log
 from starlings.storage.sqlite.database import FILE_NAME
-from starlings.storage.sqlite.housekeeping import list_due, purge, trim_log
+from starlings.storage.sqlite.housekeeping import list_due, purge
 from starlings.storage.sqlite.outbox import SqliteOutbox
 from starlings.storage.sqlite.reader import Reader
 from starlings.storage.sqlite.writer import Writer
@@ -342,9 +342,8 @@ class SqliteStore:
         )
 
     async def trim_log(self, before: int, tombstones_before: int, limit: int) -> int:
-        return await self._transact(
-            partial(trim_log, before=before, tombstones_before=tombstones_before, limit=limit)
-        )
+        trim = partial(self._writer.trim_log, before, tombstones_before, limit)
+        return cast(int, await self._batcher.run(trim))
 
     async def shrink(self) -> int:
         return cast(int, await self._batcher.run(self._writer.shrink))
@@ -365,6 +364,7 @@ class SqliteStore:
             self._writer.commit_seconds,
             _size_of(self._path),
             self._log_bytes(),
+            self._writer.clock_behind_seconds(),
         )
 
     async def close(self) -> None:

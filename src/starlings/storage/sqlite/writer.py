@@ -42,10 +42,12 @@ from starlings.core.sids import find_oid
 from starlings.core.state import Outcome
 from starlings.core.webhook_rules import webhooks_of
 from starlings.storage.batcher import Results
+from starlings.storage.clock_watch import ClockWatch
 from starlings.storage.sqlite import rows as r
 from starlings.storage.sqlite.backlog import MOST_WAITING, Backlog
 from starlings.storage.sqlite.cuts import newest_cut_id
 from starlings.storage.sqlite.database import migrate, open_writer
+from starlings.storage.sqlite.housekeeping import Retained, trim_log
 from starlings.storage.sqlite.shrinking import Shrinker
 from starlings.storage.store import Batch
 from starlings.storage.working_set import Changes, WorkingSet
@@ -129,6 +131,7 @@ class Writer:
         self._new_epoch = new_epoch
         self.backlog = Backlog(most_webhooks)
         self._working_set = WorkingSet(self, _MEMORY_BYTES)
+        self._clock_watch = ClockWatch()
         self.epoch = ""
         self.cut_id = 0
         self.refusals = 0
@@ -153,7 +156,7 @@ class Writer:
             self.epoch = str(epoch[0])
             self.cut_id = newest_cut_id(self._connection)
             newest = self._select_one("SELECT at FROM event ORDER BY id DESC LIMIT 1", ())
-            self._last_at: int = newest[0] if newest else 0
+            self._clock_watch.see(self._now(), newest[0] if newest else 0)
             self._has_webhooks = self._find_webhooks()
         except BaseException:
             self._connection.close()
@@ -205,7 +208,19 @@ class Writer:
             logger.warning("The log was not truncated at the end error=%s", error)
         self._connection.close()
 
+    def clock_behind_seconds(self) -> float:
+        """How far the clock is behind the newest date that was written."""
+        return self._clock_watch.behind_seconds(self._now())
+
     # Jobs between batches
+
+    def trim_log(self, before: int, tombstones_before: int, limit: int) -> int:
+        """As ``Store.trim_log``. Raises Fault UNAVAILABLE."""
+        return self.transact(
+            lambda connection: trim_log(
+                connection, Retained(before, tombstones_before, self._now()), limit
+            )
+        )
 
     def checkpoint(self) -> None:
         """Copy the write-ahead log into the database as far as no reader is in the way."""
@@ -300,7 +315,7 @@ class Writer:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._load_ahead(commands)
-            now = self._last_at = max(self._last_at, self._now())
+            now = self._now()
             outcomes: list[Outcome | Exception] = []
             for command in commands:
                 try:
@@ -321,6 +336,7 @@ class Writer:
                     self.backlog.insert(self._connection, fired)
                 self._connection.execute("COMMIT")
                 self._note_written()
+                self._clock_watch.see(now, now)
             else:
                 self._connection.execute("ROLLBACK")  # nothing was changed: nothing to sync
         except BaseException:

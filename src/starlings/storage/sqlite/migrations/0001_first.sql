@@ -93,7 +93,7 @@ CREATE TABLE event (
     seq        INTEGER NOT NULL,  -- 1, 2, 3 ... for each object
     event_id   INTEGER NOT NULL,
     type       INTEGER NOT NULL,  -- starlings.core.events.EventType
-    at         INTEGER NOT NULL,  -- never less than the row before
+    at         INTEGER NOT NULL,  -- by the clock then, which may have been wrong
     key        ANY,
     data       BLOB,
     expires_at INTEGER,
