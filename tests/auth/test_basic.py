@@ -136,3 +136,36 @@ def test_any_bytes_are_let_in_or_refused_and_nothing_else(header: bytes) -> None
 def test_any_credentials_and_any_address_are_refused(credentials: bytes, address: str) -> None:
     header = b"Basic " + base64.b64encode(credentials)
     assert refusal_of(BasicAuthenticator(a_keyring()), header, address).status == 401
+
+
+@pytest.mark.parametrize(
+    ("username", "told"),
+    [
+        (ACCOUNT, f"account={ACCOUNT} reason='wrong secret'"),
+        (KEY, f"key={KEY} reason='wrong secret'"),
+        ("SK" + "f" * 32, f"key=SK{'f' * 32} reason='not known'"),
+        ("hunter1", "account=- reason='not known'"),
+        (f"SK{'f' * 32}\nA log-in failed", "key=- reason='not known'"),
+    ],
+)
+def test_a_failed_log_in_is_told_with_its_address_and_never_a_secret(
+    caplog: pytest.LogCaptureFixture, username: str, told: str
+) -> None:
+    caplog.set_level("INFO")
+    authenticator = BasicAuthenticator(a_keyring())
+    refusal_of(authenticator, a_header(username, "hunter2"))
+    assert caplog.messages == [f"A log-in failed address={HERE} {told}"]
+
+
+def test_a_header_of_another_scheme_is_told_without_what_is_in_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    refusal_of(BasicAuthenticator(a_keyring()), b"Bearer hunter2")
+    assert caplog.messages == [f"A log-in failed address={HERE} reason='no Basic credentials'"]
+
+
+def test_no_credentials_at_all_are_no_failure_to_tell_of(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    refusal_of(BasicAuthenticator(a_keyring()), None)
+    assert caplog.messages == []

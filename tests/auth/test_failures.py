@@ -61,3 +61,11 @@ def test_memory_is_bounded_and_the_least_recent_address_is_forgotten() -> None:
         limiter.take(f"192.0.2.{last}")
         assert len(limiter) <= 3
     assert limiter.take("192.0.2.1") is None
+
+
+def test_other_bounds_can_be_asked_for() -> None:
+    clock = Clock()
+    limiter = FailureLimiter(clock, burst=2, refill_seconds=100.0)
+    assert [limiter.take("192.0.2.1") for _ in range(3)] == [None, None, 100]
+    clock.seconds += 100.0
+    assert [limiter.take("192.0.2.1") for _ in range(2)] == [None, 100]

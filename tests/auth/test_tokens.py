@@ -13,7 +13,14 @@ from twilio.jwt.access_token import AccessToken as OfficialToken  # type: ignore
 from twilio.jwt.access_token.grants import SyncGrant  # type: ignore[import-untyped]
 
 from starlings.auth.keyring import LiveKey
-from starlings.auth.tokens import TOKEN_BYTES, AccessToken, mint_token, verify_token
+from starlings.auth.tokens import (
+    TOKEN_BYTES,
+    AccessToken,
+    Claimed,
+    mint_token,
+    read_claimed,
+    verify_token,
+)
 from starlings.core.errors import Refusal
 from starlings.core.limits import DOCUMENTED
 from tests.auth.sources import ACCOUNT, KEY, KEY_SECRET, ListedCredentials, a_keyring
@@ -314,3 +321,14 @@ def test_any_signed_claims_are_understood_or_refused(changes: dict[str, Any]) ->
         assert token.account_sid == ACCOUNT
         return
     assert code in {20103, 20104, 20105, 20106, 20157, 54050}
+
+
+def test_whose_a_refused_token_is_can_be_read_without_believing_it() -> None:
+    assert read_claimed(signed(secret="wrong")) == Claimed(KEY, "zoe")
+    assert read_claimed(signed({"iss": "me", "grants": {"identity": 5}})) == Claimed(None, None)
+    assert read_claimed(signed({"iss": KEY, "grants": []})) == Claimed(KEY, None)
+
+
+@given(st.text() | st.binary().map(lambda data: raw_token({"alg": "HS256"}, data)))
+def test_reading_whose_it_is_never_fails(text: str) -> None:
+    assert isinstance(read_claimed(text), Claimed)

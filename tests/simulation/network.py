@@ -96,6 +96,7 @@ class Connection:
     """The server's end; the same interface as ``connection.Connection``."""
 
     remote_address = ("192.0.2.1", 5)
+    address = "192.0.2.1"
 
     def __init__(self, link: Link, outbox: Outbox) -> None:
         self._link = link

@@ -71,6 +71,8 @@ class Answered:
 class _Connection:
     """Stands in for ``connection.Connection``: nothing is sent late unless ``is_stalled``."""
 
+    address = "192.0.2.7"
+
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.queued_bytes = 0

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from starlings.auth.keyring import LiveKey
+from starlings.auth.tokens import mint_token
 from starlings.core import commands as c
 from starlings.core.errors import Fault, Reason
 from starlings.core.limits import OFF
@@ -87,6 +89,25 @@ async def test_a_bad_token_is_refused_and_the_connection_closed(
         await world.tick(peer, 1.0)
         assert peer.is_closed
         assert world.face.statistics().sessions == 0
+
+
+async def test_a_refused_token_is_told_with_its_code_address_and_whose_it_says_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "starlings.ws")
+    key = LiveKey("SK" + "1" * 32, "AC" + "0" * 32, "s" * 32)
+    text = mint_token(key, "zoe\n", "default", 60, 1_800_000_000_000)
+    async with a_world() as world:
+        world.bad_tokens[text] = Reason.TOKEN_EXPIRED
+        world.bad_tokens["no token"] = Reason.TOKEN_MALFORMED
+        await world.connect().init(text)
+        await world.connect().init("no token")
+        told = [line for line in caplog.messages if line.startswith("An init was refused")]
+        assert told == [
+            f"An init was refused address=192.0.2.7 code=20104 key={key.sid} identity='zoe\\n'",
+            "An init was refused address=192.0.2.7 code=20101 key=- identity=-",
+        ]
+        assert text not in caplog.text
 
 
 @pytest.mark.parametrize("service", ["IS" + "0" * 32, "nonsense"])
@@ -235,7 +256,10 @@ async def test_a_new_token_prolongs_the_session() -> None:
         Token("alice", service="IS" + "0" * 32),
     ],
 )
-async def test_a_token_of_somebody_else_is_no_update(token: Token) -> None:
+async def test_a_token_of_somebody_else_is_no_update(
+    token: Token, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "starlings.ws")
     async with a_world() as world:
         peer = await world.ready()
         world.tokens["new"] = token
@@ -244,6 +268,7 @@ async def test_a_token_of_somebody_else_is_no_update(token: Token) -> None:
         (reply,) = peer.take()
         assert isinstance(reply, Reply)
         assert reply.status.code in (401, 403)
+        assert "A new token was refused address=192.0.2.7 code=" in caplog.text
         assert peer.session.token == Token("alice")
 
 

@@ -6,7 +6,9 @@ import asyncio
 import datetime
 import ipaddress
 import logging
+import operator
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,23 @@ async def test_an_origin_that_is_not_listed_is_refused_with_403() -> None:
         assert refusal.value.response.status_code == 403
         async with no_proxy(site.url(), origin="https://good.example"), no_proxy(site.url()):
             assert site.listeners.qsize() == 2
+
+
+async def test_a_refused_origin_is_told_with_the_callers_address(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "starlings.ws")
+    forwarded = {"X-Forwarded-For": "6.6.6.6, 198.51.100.1"}
+    for proxy, address in (("127.0.0.1", "198.51.100.1"), ("10.0.0.1", "127.0.0.1")):
+        options = WebSocketOptions(
+            allowed_origins=frozenset(), is_trusted_proxy=partial(operator.eq, proxy)
+        )
+        caplog.clear()
+        async with serving(ws=options) as site:
+            with pytest.raises(InvalidStatus):
+                await no_proxy(site.url(), origin='https://a"b', additional_headers=forwarded)
+        told = [one.getMessage() for one in caplog.records if one.name == "starlings.ws"]
+        assert told == [f"An origin was refused address={address} origin='https://a\"b'"]
 
 
 async def test_connections_beyond_the_bound_are_refused_with_503_until_one_ends() -> None:

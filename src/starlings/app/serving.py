@@ -214,7 +214,9 @@ def _make_face(
         keyring.derive_secret("endpoints"),
         base=settings.public_url or "https://starlings",
         options=WebSocketOptions(
-            allowed_origins=settings.ws_origins, compress_from_bytes=from_bytes
+            allowed_origins=settings.ws_origins,
+            compress_from_bytes=from_bytes,
+            is_trusted_proxy=settings.is_trusted_proxy,
         ),
         query_bounds=QueryBounds(
             scanned_items=settings.queries_max_items,

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from typing import Final, NamedTuple
 
 from starlings.auth.failures import FailureLimiter
 from starlings.auth.keyring import Keyring
+from starlings.auth.refusal_log import RefusalLog
 from starlings.core.errors import Reason, Refusal
+from starlings.core.sids import is_sid
 
 __all__ = ["BasicAuthenticator", "BasicStatistics"]
 
@@ -46,6 +49,7 @@ class BasicAuthenticator:
     def __init__(self, keyring: Keyring, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._keyring = keyring
         self._limiter = FailureLimiter(monotonic)
+        self._log = RefusalLog(logging.getLogger("starlings.auth"), monotonic)
         self._hash_key = os.urandom(32)
         self._nobody = os.urandom(32).hex()
         self._accounts: dict[bytes, str] = {}
@@ -74,10 +78,14 @@ class BasicAuthenticator:
         account_sid = self._accounts.get(digest)
         if account_sid is not None:
             return account_sid
-        username, password = _parse_header(authorization)
+        try:
+            username, password = _parse_header(authorization)
+        except Refusal:
+            self._log.tell("A log-in failed", address, reason="no Basic credentials")
+            raise
         account_sid = self._check(username, password)
         if account_sid is None:
-            raise self._refuse(address)
+            raise self._refuse(username, address)
         if len(self._accounts) >= _MOST_REMEMBERED:
             self._accounts.clear()
         self._accounts[digest] = account_sid
@@ -101,8 +109,18 @@ class BasicAuthenticator:
                 secret, account_sid = account.auth_token, account.sid
         return account_sid if _is_equal(secret, password) else None
 
-    def _refuse(self, address: str) -> Refusal:
+    def _refuse(self, username: str, address: str) -> Refusal:
         self._failures += 1
+        # What is no SID may be a secret in the wrong place.
+        sid = username if is_sid(username) else None
+        if username.startswith("SK"):
+            is_known = self._keyring.find_key(username) is not None
+            named = {"key": sid}
+        else:
+            is_known = self._keyring.find_account(username) is not None
+            named = {"account": sid}
+        reason = "wrong secret" if is_known else "not known"
+        self._log.tell("A log-in failed", address, **named, reason=reason)
         wait_seconds = self._limiter.take(address)
         if wait_seconds is None:
             return Refusal(Reason.UNAUTHENTICATED)

@@ -25,9 +25,15 @@ class FailureLimiter:
     """Counts failures by address."""
 
     def __init__(
-        self, monotonic: Callable[[], float], most_addresses: int = _MOST_ADDRESSES
+        self,
+        monotonic: Callable[[], float],
+        burst: int = BURST,
+        refill_seconds: float = REFILL_SECONDS,
+        most_addresses: int = _MOST_ADDRESSES,
     ) -> None:
         self._monotonic = monotonic
+        self._burst = float(burst)
+        self._refill_seconds = refill_seconds
         self._most = most_addresses
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """By address, least recent failure first: when it last failed, the tokens left then."""
@@ -43,10 +49,10 @@ class FailureLimiter:
         """
         now = self._monotonic()
         key = _subscriber_of(address)
-        failed_at, tokens = self._buckets.get(key, (now, float(BURST)))
-        tokens = min(float(BURST), tokens + (now - failed_at) / REFILL_SECONDS)
+        failed_at, tokens = self._buckets.get(key, (now, self._burst))
+        tokens = min(self._burst, tokens + (now - failed_at) / self._refill_seconds)
         if tokens < 1.0:
-            return max(1, int((1.0 - tokens) * REFILL_SECONDS + 0.999))
+            return max(1, int((1.0 - tokens) * self._refill_seconds + 0.999))
         self._buckets[key] = (now, tokens - 1.0)
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._most:

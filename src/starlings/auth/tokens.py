@@ -19,7 +19,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jwt
 from jwt.algorithms import HMACAlgorithm
@@ -35,8 +35,10 @@ __all__ = [
     "DEFAULT_SERVICE",
     "TOKEN_BYTES",
     "AccessToken",
+    "Claimed",
     "find_identity_fault",
     "mint_token",
+    "read_claimed",
     "verify_token",
 ]
 
@@ -144,6 +146,30 @@ def find_identity_fault(identity: str, limits: Limits) -> str | None:
     if identity == SYSTEM:
         return f'another name than "{SYSTEM}", which is the server\'s own'
     return None
+
+
+class Claimed(NamedTuple):
+    """Who a token says it is of: not verified, to find out whose it is that was refused.
+
+    None for what it doesn't say.
+    """
+
+    key_sid: str | None
+    identity: str | None
+
+
+def read_claimed(text: str) -> Claimed:
+    """What any text that was sent as a token claims."""
+    try:
+        _, claims = _decode(text)
+    except Refusal:
+        return Claimed(None, None)
+    issuer, grants = claims.get("iss"), claims.get("grants")
+    identity = grants.get("identity") if isinstance(grants, dict) else None
+    return Claimed(
+        issuer if isinstance(issuer, str) and sids.is_sid(issuer) else None,
+        identity if isinstance(identity, str) else None,
+    )
 
 
 def _verify_signature(text: str, keyring: Keyring) -> tuple[dict[str, Any], LiveKey]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from urllib.parse import quote
 
 from starlette.types import Scope
+
+from starlings.auth.addresses import find_caller_address
 
 __all__ = ["Origin", "quote_segment"]
 
@@ -56,17 +57,8 @@ class Origin:
     def find_address(self, scope: Scope, headers: Headers) -> str:
         """The caller's address: the peer's, or what trusted proxies say of it; empty if unknown."""
         client = scope.get("client")
-        address: str = client[0] if client else ""
-        if b"x-forwarded-for" not in headers or not self._is_trusted_proxy(address):
-            return address
-        for hop in reversed(headers[b"x-forwarded-for"].decode("latin-1").split(",")):
-            try:
-                address = str(ip_address(_without_port(hop.strip())))
-            except ValueError:
-                break
-            if not self._is_trusted_proxy(address):
-                break
-        return address
+        peer: str = client[0] if client else ""
+        return find_caller_address(peer, headers.get(b"x-forwarded-for"), self._is_trusted_proxy)
 
     def _is_from_proxy(self, scope: Scope) -> bool:
         client = scope.get("client")
@@ -86,13 +78,6 @@ class Origin:
 def quote_segment(text: str) -> str:
     """A name, key or identity as one path segment."""
     return quote(text, safe="")
-
-
-def _without_port(hop: str) -> str:
-    """The address of ``192.0.2.7:1234`` or ``[2001:db8::1]:1234``, as some proxies write it."""
-    if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _last(headers: Headers, name: bytes) -> bytes:

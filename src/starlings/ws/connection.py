@@ -90,6 +90,9 @@ class _ServerProtocol(Protocol):
     @property
     def messages_received(self) -> int: ...
 
+    @property
+    def address(self) -> str: ...
+
     def start_close(self, code: int, reason: str) -> None: ...
 
 
@@ -114,6 +117,11 @@ class Connection:
         """Where ``send_framed`` puts frames unchanged, for ``Flusher.broadcast``; None if it
         compresses them."""
         return self._outbox if self._protocol.agreement is None else None
+
+    @property
+    def address(self) -> str:
+        """Where the peer is, as far as trusted proxies tell; empty if unknown."""
+        return self._protocol.address
 
     @property
     def queued_bytes(self) -> int:

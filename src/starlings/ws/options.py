@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlings.ws.outbox import OutboxLimits
 
 __all__ = ["WebSocketOptions"]
+
+
+def _trust_nobody(address: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,8 @@ class WebSocketOptions:
     grows to megabytes for a stalled reader. ``read_buffer_bytes`` is the initial size; picows
     doubles it as messages need and never shrinks it. ``close_timeout_seconds`` bounds the wait for
     the peer's answer to our close. ``compress_from_bytes`` is the size from which on messages are
-    compressed for clients that offer it; None: no compression is agreed on.
+    compressed for clients that offer it; None: no compression is agreed on. ``is_trusted_proxy`` is
+    True for the address of a proxy whose ``X-Forwarded-For`` is to be believed.
     """
 
     path: str = "/v3/wsconnect"
@@ -31,3 +37,4 @@ class WebSocketOptions:
     send_buffer_bytes: int = 128 * 1024
     outbox: OutboxLimits = field(default_factory=OutboxLimits)
     compress_from_bytes: int | None = None
+    is_trusted_proxy: Callable[[str], bool] = _trust_nobody

@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
+from starlings.auth.tokens import read_claimed
 from starlings.core.access import may_concern
 from starlings.core.errors import Fault, Reason, Refusal, StarlingsError
 from starlings.core.events import Event
@@ -352,6 +353,7 @@ class SyncSession(SubscriptionOwner):
             face.take_connection()
             service = await self._get_service(token)
         except StarlingsError as error:
+            self._tell_refusal("An init was refused", init.token, error)
             delay_ms = 1_000 if error.status == 429 else None
             self._handle(e.InitRefused(refusal_of(error), delay_ms))
             return
@@ -406,11 +408,23 @@ class SyncSession(SubscriptionOwner):
                 self._renewals = tuple(one for one in self._renewals if one is not token)
             check_renewal(before, caller.service, token, service)
         except StarlingsError as error:
+            self._tell_refusal("A new token was refused", text, error)
             self._handle(e.UpdateRefused(request_id, refusal_of(error)))
         else:
             self.token = token
             self._handle(e.UpdateAccepted(request_id, token.expires_at))
         self._reset_timer()
+
+    def _tell_refusal(self, sentence: str, token: str, error: StarlingsError) -> None:
+        """In the log: which code, and whose token, as it says itself."""
+        claimed = read_claimed(token)
+        self._face.server.refusals.tell(
+            sentence,
+            self._connection.address,
+            code=error.code,
+            key=claimed.key_sid,
+            identity=claimed.identity,
+        )
 
     # Replies
 

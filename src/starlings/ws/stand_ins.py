@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import Any, Protocol
 
-__all__ = ["Discarder", "OutboxTransport", "PeerLogger", "make_head"]
+__all__ = ["Discarder", "OutboxTransport", "PeerLogger", "find_forwarded", "make_head"]
 
 # All that picows looks at, or that the handshake is decided by. The rest (cookies, mostly) would
 # only make picows' read buffer larger for the connection's whole life, or run into its own bounds
@@ -41,6 +41,13 @@ def make_head(head: bytes, may_compress: bool) -> bytes:
     kept = [request_line, b"connection: upgrade"]
     kept += [line for line in lines if line.partition(b":")[0].lower() in names]
     return b"\r\n".join(kept) + b"\r\n\r\n"
+
+
+def find_forwarded(head: bytes) -> bytes | None:
+    """The ``X-Forwarded-For`` headers of a request's head, joined; None if there are none."""
+    headers = [line.partition(b":") for line in head.split(b"\r\n")]
+    found = [value for name, _, value in headers if name.lower() == b"x-forwarded-for"]
+    return b",".join(found) if found else None
 
 
 class _ServerProtocol(Protocol):

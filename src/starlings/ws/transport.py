@@ -40,6 +40,8 @@ from picows import (
 )
 from picows import picows as _picows
 
+from starlings.auth.addresses import find_caller_address
+from starlings.auth.refusal_log import RefusalLog
 from starlings.ws.connection import (
     CONNECTION_LOST,
     PEER_CLOSED,
@@ -60,7 +62,13 @@ from starlings.ws.outbox import (
     Outbox,
     ws_frame,
 )
-from starlings.ws.stand_ins import Discarder, OutboxTransport, PeerLogger, make_head
+from starlings.ws.stand_ins import (
+    Discarder,
+    OutboxTransport,
+    PeerLogger,
+    find_forwarded,
+    make_head,
+)
 
 __all__ = ["ServerProtocol", "WebSocketServer"]
 
@@ -89,6 +97,8 @@ class WebSocketServer:
         self.deflate = None if from_bytes is None else SharedDeflate(from_bytes)
         self.handshake = Handshake(self.options)
         self.logger = PeerLogger(logging.getLogger("starlings.ws.picows"))
+        self.refusals = RefusalLog(logging.getLogger("starlings.ws"))
+        """Of origins and sessions."""
         self._flusher: Flusher | None = None
         self._gatherer: Gatherer | None = None
 
@@ -127,6 +137,7 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         "_server",
         "_stand_in",
         "acknowledgements_until_noted",
+        "address",
         "agreement",
         "is_closing",
         "max_message_bytes",
@@ -156,6 +167,8 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         """Set by the HTTP side, to release what it counted for this TCP connection."""
         self.agreement: Agreement | None = None
         """About compression."""
+        self.address = ""
+        """The peer's, as far as trusted proxies tell."""
         self.is_closing = False
         self.acknowledgements_until_noted = FIRST
         self.max_message_bytes = server.options.max_message_bytes
@@ -187,6 +200,7 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         """Take the rebuilt request head, then bytes that came behind it."""
         if not self._has_head:
             self._has_head = True
+            self.address = self._find_address(data)
             data = make_head(data, may_compress=self._server.deflate is not None)
         view = memoryview(data)
         while view and not self.is_closing:
@@ -333,6 +347,14 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
         if self.listener is not None and not self.is_closing:
             self.listener.listener.on_drained()
 
+    def _find_address(self, head: bytes) -> str:
+        peer = self._loop_transport.get_extra_info("peername")
+        address = peer[0] if isinstance(peer, tuple) else ""
+        is_trusted_proxy = self._server.options.is_trusted_proxy
+        if not is_trusted_proxy(address):
+            return address
+        return find_caller_address(address, find_forwarded(head), is_trusted_proxy)
+
     def _set_socket_options(self, sock: socket.socket) -> None:
         options = self._server.options
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.send_buffer_bytes)
@@ -352,6 +374,10 @@ class ServerProtocol(_picows.WSProtocol):  # type: ignore[name-defined, misc]  #
             len(server.open_connections),
         )
         if isinstance(answer, Refused):
+            if answer.status == 403:
+                server.refusals.tell(
+                    "An origin was refused", self.address, origin=headers.get("origin")
+                )
             refusal = WSUpgradeResponse.create_error_response(
                 answer.status, answer.text, answer.headers
             )
