@@ -235,20 +235,24 @@ class World:
 
     limits: Limits
     clock_ms: int = START_MS
+    correction_ms: int = 0
+    """Of the clock of the day; the other one goes on as ever."""
     tokens: dict[str, Token] = field(default_factory=dict)
     bad_tokens: dict[str, Reason] = field(default_factory=dict)
     peers: list[Peer] = field(default_factory=list)
 
     async def open(self, **options: Any) -> None:
         numbers = iter(range(1, 1_000_000_000))
-        self.store = MemoryStore(self.limits, lambda: self.clock_ms)
-        sources = Sources(
-            lambda: self.clock_ms, lambda: self.clock_ms / 1000, lambda bits: next(numbers)
-        )
+        self.store = MemoryStore(self.limits, self.now)
+        sources = Sources(self.now, lambda: self.clock_ms / 1000, lambda bits: next(numbers))
         self.node = Node(self.store, self.limits, sources)
         self.face = SyncFace(self.node, self.verify, b"secret", **options)
         self.service: Service = await self.node.get_service(ACCOUNT_SID, "default")
         await settle()
+
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+        return self.clock_ms + self.correction_ms
 
     async def restart(self) -> None:
         """Begin anew with what is stored: all connections are lost, and what was in memory."""

@@ -29,6 +29,7 @@ async def let_in(init: Init, endpoints: Endpoints | None = None) -> Admission:
     numbers = count()
     return admit(
         Token("alice"),
+        10_000,
         await a_service(),
         init,
         endpoints or some_endpoints(),

@@ -209,6 +209,20 @@ async def test_pings_go_out_and_a_silent_client_is_dropped() -> None:
         assert peer.is_closed
 
 
+@pytest.mark.parametrize("correction_seconds", [-86_400, 3_600])
+async def test_a_corrected_clock_is_no_silence_and_hides_none(correction_seconds: int) -> None:
+    async with a_world() as world:
+        peer = await world.ready()
+        world.correction_ms = correction_seconds * 1000
+        await world.tick(peer, 25)
+        (ping,) = peer.take()
+        assert isinstance(ping, Ping)
+        assert not peer.is_closed
+        for _ in range(3):
+            await world.tick(peer, 25)
+        assert peer.is_closed
+
+
 async def test_expiry_is_announced_and_then_the_connection_dropped() -> None:
     async with a_world() as world:
         world.tokens["t"] = Token("alice", expires_at=START_MS + 200_000)

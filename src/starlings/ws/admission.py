@@ -63,6 +63,7 @@ class Admission(NamedTuple):
 
 def admit(
     token: Token,
+    expires_at_ms: int,
     service: Service,
     init: Init,
     endpoints: Endpoints,
@@ -71,6 +72,7 @@ def admit(
     """Let a client in.
 
     Args:
+        expires_at_ms: When the token does, by the clock of the session.
         service: The token's.
         next_id: Makes ids of messages, ``TM…``.
     """
@@ -88,7 +90,7 @@ def admit(
     )
     is_reissued = continuation.is_reissued
     accepted = InitAccepted(
-        expires_at_ms=token.expires_at,
+        expires_at_ms=expires_at_ms,
         continuation_token=continuation.token,
         continuation_token_status=ContinuationTokenStatus(
             reissued=is_reissued,

@@ -79,7 +79,6 @@ class SyncFace:
         self.verify = verify
         self.base = base
         self.timing = timing or Timing()
-        self.now = node.sources.now
         self.monotonic = node.sources.monotonic
         self.encoder = EventEncoder(base, node.sources.random_bits(64))
         self.hub = Hub(
@@ -107,6 +106,16 @@ class SyncFace:
         node.listen_to_messages(self.hub.publish_message)
 
     # For sessions
+
+    def time(self) -> int:
+        """Milliseconds by a clock that never goes back: what sessions count by. Were it the one of
+        the day, a correction of that would look like silence, or hide it.
+        """
+        return int(self.monotonic() * 1000)
+
+    def time_of(self, at: int) -> int:
+        """What ``time`` will be at ``at``, milliseconds since 1970, by the clock as it is now."""
+        return self.time() + at - self.node.sources.now()
 
     @property
     def is_draining(self) -> bool:

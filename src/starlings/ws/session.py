@@ -104,7 +104,7 @@ class SyncSession(SubscriptionOwner):
         self._connection = connection
         self._opened_at = self._face.monotonic()
         self._protocol = ServerSession(
-            self._face.encoder.next_id, self._face.now(), self._face.timing
+            self._face.encoder.next_id, self._face.time(), self._face.timing
         )
         self._face.add(self)
         self._set_timer()
@@ -133,7 +133,7 @@ class SyncSession(SubscriptionOwner):
 
     def on_close(self, code: int | None, reason: str) -> None:
         if not isinstance(self._protocol.state, e.Closed):
-            self._protocol.handle(e.TransportLost(), self._face.now())
+            self._protocol.handle(e.TransportLost(), self._face.time())
         self._end(f"{reason}/{code}")
 
     # From subscriptions
@@ -280,7 +280,7 @@ class SyncSession(SubscriptionOwner):
 
     def _handle(self, event: e.Input) -> None:
         before = type(self._protocol.state)
-        for output in self._protocol.handle(event, self._face.now()):
+        for output in self._protocol.handle(event, self._face.time()):
             match output:
                 case e.Send(frame=frame):
                     self._connection.send(frame)
@@ -312,14 +312,14 @@ class SyncSession(SubscriptionOwner):
         deadline = self._protocol.deadline_ms
         if deadline is None:
             return
-        delay = min(max(0.0, (deadline - self._face.now()) / 1000), _LONGEST_TIMER_SECONDS)
+        delay = min(max(0.0, (deadline - self._face.time()) / 1000), _LONGEST_TIMER_SECONDS)
         self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
         if self._has_acknowledged:
             self._has_acknowledged = False
-            self._protocol.hear_acknowledgement(self._face.now())
+            self._protocol.hear_acknowledgement(self._face.time())
         self._handle(e.Tick())
 
     def _reset_timer(self) -> None:
@@ -357,7 +357,8 @@ class SyncSession(SubscriptionOwner):
             delay_ms = 1_000 if error.status == 429 else None
             self._handle(e.InitRefused(refusal_of(error), delay_ms))
             return
-        admission = admit(token, service, init, face.endpoints, face.encoder.next_id)
+        expires_at = face.time_of(token.expires_at)
+        admission = admit(token, expires_at, service, init, face.endpoints, face.encoder.next_id)
         self.caller = admission.caller
         self.endpoint = admission.endpoint
         self.client_endpoint = admission.client_endpoint
@@ -412,7 +413,7 @@ class SyncSession(SubscriptionOwner):
             self._handle(e.UpdateRefused(request_id, refusal_of(error)))
         else:
             self.token = token
-            self._handle(e.UpdateAccepted(request_id, token.expires_at))
+            self._handle(e.UpdateAccepted(request_id, self._face.time_of(token.expires_at)))
         self._reset_timer()
 
     def _tell_refusal(self, sentence: str, token: str, error: StarlingsError) -> None:
