@@ -1,5 +1,6 @@
 """Copies of a database, and putting them back."""
 
+import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -28,6 +29,18 @@ def count_of(directory: Path) -> object:
     return run_sql(directory, "SELECT count(*) FROM object")[0][0]
 
 
+def leave_log(database: Path, statement: str) -> None:
+    """Change a database as a process that is killed does: the change is in its log only."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(statement)
+    log = database.with_name(f"{database.name}-wal")
+    left, content = database.read_bytes(), log.read_bytes()
+    connection.close()
+    database.write_bytes(left)
+    log.write_bytes(content)
+
+
 def test_a_copy_is_clean_whole_and_private(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "copy.db"
     size_bytes = back_up_data(Settings(data=data), file, may_replace=False)
@@ -46,6 +59,99 @@ def test_a_file_that_exists_is_replaced_only_when_told(data: Path, tmp_path: Pat
     assert file.read_text() == "precious"
     back_up_data(Settings(data=data), file, may_replace=True)
     assert check_database(file, 0).findings == []
+
+
+@pytest.mark.parametrize("may_replace", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "starlings.db",
+        "starlings.db-wal",
+        "starlings.db-shm",
+        "starlings.db-journal",
+        "secret.key",
+        "credentials.json",
+        "lock",
+    ],
+)
+@pytest.mark.parametrize("way", ["itself", "symlink", "hard link", "through a symlink", "missing"])
+def test_a_file_of_the_server_is_never_the_target(
+    data: Path, tmp_path: Path, name: str, way: str, may_replace: bool
+) -> None:
+    own = data / name
+    if not own.exists():
+        own.write_text("in use")
+    file = own
+    if way == "symlink":
+        file = tmp_path / "copy.db"
+        file.symlink_to(own)
+    elif way == "hard link":
+        file = tmp_path / "copy.db"
+        file.hardlink_to(own)
+    elif way == "through a symlink":
+        (tmp_path / "other").symlink_to(data)
+        file = tmp_path / "other" / "." / name
+    elif way == "missing" and name != DATABASE:  # without it there is nothing to copy
+        own.unlink()
+    before = own.read_bytes() if own.exists() else None
+    with pytest.raises(OperatorError, match=f"FILE is where the copy goes; .*{name} is ") as said:
+        back_up_data(Settings(data=data), file, may_replace=may_replace)
+    assert "--force" not in str(said.value)
+    assert (own.read_bytes() if own.exists() else None) == before
+    assert way not in ("symlink", "hard link") or file.samefile(own)
+
+
+def test_a_database_behind_a_symlink_is_never_the_target(data: Path, tmp_path: Path) -> None:
+    real = tmp_path / "real.db"
+    (data / DATABASE).rename(real)
+    (data / DATABASE).symlink_to(real)
+    for file in (real, tmp_path / "real.db-wal"):
+        with pytest.raises(OperatorError, match="FILE is where the copy goes"):
+            back_up_data(Settings(data=data), file, may_replace=True)
+    assert count_of(data) == 5
+
+
+async def test_the_database_of_another_server_is_never_the_target(
+    data: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    await fill(other)
+    run_sql(other, "DELETE FROM object")
+    with DirectoryLock(other), pytest.raises(OperatorError, match="the database itself"):
+        back_up_data(Settings(data=data), other / DATABASE, may_replace=True)
+    assert count_of(other) == 0
+
+
+def test_a_copy_may_lie_in_the_data_directory_or_have_the_databases_name(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for file in (data / "copy.db", tmp_path / "elsewhere" / DATABASE):
+        for _ in range(2):
+            back_up_data(Settings(data=data), file, may_replace=file.exists())
+            assert check_database(file, 0).findings == []
+
+
+@pytest.mark.parametrize("may_replace", [False, True])
+def test_only_a_file_is_replaced(data: Path, tmp_path: Path, may_replace: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path, Path(), tmp_path / "pipe"):
+        with pytest.raises(OperatorError, match=r"is a directory|pipe"):
+            back_up_data(Settings(data=data), file, may_replace=may_replace)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_the_log_of_a_file_that_is_replaced_goes_with_it(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "copy.db"
+    back_up_data(Settings(data=data), file, may_replace=False)
+    leave_log(file, "DELETE FROM object")
+    os.remove(file)
+    with pytest.raises(OperatorError, match=r"copy\.db-wal exists: .*--force"):
+        back_up_data(Settings(data=data), file, may_replace=False)
+    back_up_data(Settings(data=data), file, may_replace=True)
+    with sqlite3.connect(file) as copy:
+        assert copy.execute("SELECT count(*) FROM object").fetchone() == (5,)
+    copy.close()
 
 
 def test_a_copy_that_cannot_be_written_is_an_error_and_leaves_nothing(
@@ -98,11 +204,7 @@ def test_a_log_left_by_a_crash_is_not_taken_for_the_restored_database(
 ) -> None:
     file = tmp_path / "copy.db"
     back_up_data(Settings(data=data), file, may_replace=False)
-    crashed = sqlite3.connect(data / DATABASE, isolation_level=None)
-    crashed.execute("DELETE FROM object")
-    log = (data / f"{DATABASE}-wal").read_bytes()
-    crashed.close()
-    (data / f"{DATABASE}-wal").write_bytes(log)
+    leave_log(data / DATABASE, "DELETE FROM object")
     put_back(file, data / DATABASE, "epoch", 0)
     assert count_of(data) == 5
     assert epoch_of(data) == "epoch"

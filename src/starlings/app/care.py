@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 from pathlib import Path
@@ -11,9 +12,10 @@ from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.settings import Settings
-from starlings.storage.sqlite.backup import back_up, put_back
+from starlings.storage.sqlite.backup import back_up, companions_of, put_back
 from starlings.storage.sqlite.check import CheckReport, check_database
 from starlings.storage.sqlite.database import DatabaseError
+from starlings.storage.sqlite.lock import LOCK_NAME
 
 __all__ = ["Restored", "back_up_data", "check_data", "restore_data"]
 
@@ -41,12 +43,13 @@ def back_up_data(settings: Settings, file: Path, *, may_replace: bool) -> int:
     """Copy the database to a file while a server may write; the size of the copy in bytes.
 
     Raises:
-        OperatorError: The file exists and ``may_replace`` is False, or it can't be made.
+        OperatorError: The file exists and ``may_replace`` is False, it is one that a server uses,
+            or it can't be made.
     """
-    database = DataDirectory(settings.data).find_database()
-    if file.exists() and not may_replace:
-        raise OperatorError(f"{file} exists: name another file, or replace it with --force")
+    directory = DataDirectory(settings.data)
+    database = directory.find_database()
     try:
+        _refuse_target(directory, file, may_replace)
         back_up(database, file)
         return file.stat().st_size
     except (sqlite3.Error, OSError) as error:
@@ -76,6 +79,25 @@ def restore_data(settings: Settings, file: Path, *, may_replace: bool) -> Restor
         except (sqlite3.Error, OSError) as error:
             raise OperatorError(f"{file} could not be put in place: {error}") from error
     return Restored(kept, settings.secret_key is None and not directory.secret_key.exists())
+
+
+def _refuse_target(directory: DataDirectory, file: Path, may_replace: bool) -> None:
+    """A copy must not take the place of what it was made from, nor of anything but a file."""
+    used = [directory]
+    if (file.parent / LOCK_NAME).is_file():
+        used.append(DataDirectory(file.parent))  # of another server, if not of this one
+    for one in used:
+        use = one.find_use(file)
+        if use is not None:
+            raise OperatorError(f"FILE is where the copy goes; {use}")
+    if file.is_dir():
+        raise OperatorError(f"{file} is a directory: name a file in it")
+    there = [one for one in (file, *companions_of(file)) if os.path.lexists(one)]
+    if there and not may_replace:
+        raise OperatorError(f"{there[0]} exists: name another file, or replace it with --force")
+    for path in there:
+        if not (path.is_file() or path.is_symlink()):
+            raise OperatorError(f"{path} is no file that a copy could replace")
 
 
 def _check(database: Path) -> CheckReport:

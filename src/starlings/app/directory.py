@@ -16,7 +16,7 @@ from starlings.app.errors import OperatorError
 from starlings.auth.sealing import Sealer, SealingError
 from starlings.core.credentials import CredentialsUnreadable
 from starlings.storage.sqlite.credentials import CredentialStore
-from starlings.storage.sqlite.lock import DirectoryInUse, DirectoryLock
+from starlings.storage.sqlite.lock import LOCK_NAME, DirectoryInUse, DirectoryLock
 
 __all__ = ["DataDirectory", "write_private"]
 
@@ -65,6 +65,31 @@ class DataDirectory:
                 " (sudo -u starlings starlings …)"
             )
         return True
+
+    def find_use(self, file: Path) -> str | None:
+        """What the server has a file for, as a sentence; None if the file is none of its own.
+
+        A link to one of its files is that file, and what isn't there now has its use all the same.
+        """
+        database = self._follow_database()
+        uses = {
+            self.database: "the database itself",
+            database.with_name(f"{database.name}-wal"): "the database's write-ahead log",
+            database.with_name(f"{database.name}-shm"): "the index of the database's log",
+            database.with_name(f"{database.name}-journal"): "the database's journal",
+            self.secret_key: "the secret key",
+            self.credentials: "where credentials are shown",
+            self.path / LOCK_NAME: "the server's lock",
+        }
+        for own, use in uses.items():
+            if _is_same(own, file):
+                return f"{own} is {use}"
+        return None
+
+    def _follow_database(self) -> Path:
+        """Where the database is if it is a link: its companions lie there, not beside the link."""
+        is_link = self.database.is_symlink()
+        return Path(os.path.realpath(self.database)) if is_link else self.database
 
     def make(self) -> None:
         """Make the directory unless it is there, and see that it can be written.
@@ -134,6 +159,14 @@ class DataDirectory:
             raise OperatorError(f"{where} can't be used: {error}") from error
         except (OSError, ValueError) as error:
             raise OperatorError(f"{self.secret_key} can't be used: {error}") from error
+
+
+def _is_same(own: Path, file: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return own.samefile(file)
+    with contextlib.suppress(OSError):
+        return own.name == file.name and own.parent.samefile(file.parent)
+    return False
 
 
 def write_private(path: Path, text: str) -> None:

@@ -15,14 +15,20 @@ from pathlib import Path
 
 from starlings.storage.sqlite.cuts import cut_history
 
-__all__ = ["back_up", "put_back"]
+__all__ = ["back_up", "companions_of", "put_back"]
 
 _BUSY_SECONDS = 30.0
 _COMPANIONS = ("-wal", "-shm", "-journal")
 
 
+def companions_of(database: Path) -> list[Path]:
+    """Where SQLite looks for the rest of a database: a file there is taken for a part of it."""
+    return [database.with_name(f"{database.name}{suffix}") for suffix in _COMPANIONS]
+
+
 def back_up(database: Path, file: Path) -> None:
-    """Copy a database to ``file``, whole or not at all; a file of that name is replaced.
+    """Copy a database to ``file``, whole or not at all; a file of that name is replaced, and
+    so are its companions.
 
     Raises:
         sqlite3.Error, OSError: It could not be read or written; ``file`` is as it was.
@@ -35,6 +41,8 @@ def back_up(database: Path, file: Path) -> None:
         with contextlib.closing(_connect(database, "ro")) as connection:
             connection.execute("VACUUM INTO ?", (str(temporary),))
         _sync(temporary)
+        for companion in companions_of(file):
+            companion.unlink(missing_ok=True)
         temporary.replace(file)
         _sync(file.parent)
     finally:

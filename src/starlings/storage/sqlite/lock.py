@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["DirectoryInUse", "DirectoryLock"]
+__all__ = ["LOCK_NAME", "DirectoryInUse", "DirectoryLock"]
 
-_NAME = "lock"
+LOCK_NAME = "lock"
 
 
 class DirectoryInUse(Exception):
@@ -35,7 +35,7 @@ class DirectoryLock:
             DirectoryInUse: It is taken.
             OSError: The lock file can't be opened for writing.
         """
-        file = os.open(self._directory / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(self._directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
