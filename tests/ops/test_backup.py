@@ -210,6 +210,46 @@ def test_a_log_left_by_a_crash_is_not_taken_for_the_restored_database(
     assert epoch_of(data) == "epoch"
 
 
+def test_what_is_in_the_log_of_the_file_is_restored_too(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "copy.db"
+    back_up_data(Settings(data=data), file, may_replace=False)
+    leave_log(file, "INSERT INTO meta VALUES ('late', 'x')")
+    restore_data(Settings(data=tmp_path / "new"), file, may_replace=False)
+    assert run_sql(tmp_path / "new", "SELECT value FROM meta WHERE name = 'late'") == [("x",)]
+    assert stat.S_IMODE((tmp_path / "new" / DATABASE).stat().st_mode) == 0o600
+    assert {entry.name for entry in (tmp_path / "new").iterdir()} == {"lock", DATABASE}
+
+
+def test_a_file_that_has_everything_in_its_log_is_restored(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "copy.db"
+    whole = sqlite3.connect(data / DATABASE)
+    begun = sqlite3.connect(file, isolation_level=None)
+    begun.execute("PRAGMA journal_mode = WAL")
+    whole.backup(begun)
+    log = (tmp_path / "copy.db-wal").read_bytes()
+    content = file.read_bytes()
+    begun.close()
+    whole.close()
+    file.write_bytes(content)
+    (tmp_path / "copy.db-wal").write_bytes(log)
+    assert len(content) < len(log)
+    restore_data(Settings(data=tmp_path / "new"), file, may_replace=False)
+    assert count_of(tmp_path / "new") == 5
+
+
+def test_what_a_killed_restore_left_is_not_taken_for_the_next_ones(
+    data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "copy.db"
+    back_up_data(Settings(data=data), file, may_replace=False)
+    left = data / f".{DATABASE}.new"
+    left.write_bytes(file.read_bytes())
+    leave_log(left, "DELETE FROM object")
+    restore_data(Settings(data=data), file, may_replace=True)
+    assert count_of(data) == 5
+    assert [entry.name for entry in data.iterdir() if entry.name.startswith(".")] == []
+
+
 def test_a_directory_in_use_is_left_alone(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "copy.db"
     back_up_data(Settings(data=data), file, may_replace=False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 from pathlib import Path
 
@@ -62,10 +61,9 @@ def put_back(file: Path, database: Path, epoch: str, now: int) -> Path | None:
         sqlite3.Error, OSError: It could not be written; the old database is in place or kept.
     """
     temporary = database.with_name(f".{database.name}.new")
-    temporary.unlink(missing_ok=True)
+    _remove(temporary)
     try:
-        shutil.copyfile(file, temporary)
-        temporary.chmod(0o600)
+        _copy(file, temporary)
         with contextlib.closing(_connect(temporary, "rw")) as connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_mode = DELETE")
@@ -76,8 +74,23 @@ def put_back(file: Path, database: Path, epoch: str, now: int) -> Path | None:
         temporary.replace(database)
         _sync(database.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
     return kept
+
+
+def _copy(file: Path, target: Path) -> None:
+    """Copy a database as SQLite sees it: what is in its write-ahead log, too."""
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with (
+        contextlib.closing(_connect(file, "ro")) as source,
+        contextlib.closing(_connect(target, "rw")) as copy,
+    ):
+        source.backup(copy)
+
+
+def _remove(database: Path) -> None:
+    for one in (database, *companions_of(database)):
+        one.unlink(missing_ok=True)
 
 
 def _set_aside(database: Path) -> Path | None:
