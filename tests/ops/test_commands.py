@@ -21,6 +21,7 @@ from starlings.cli import main
 from starlings.core.limits import OFF
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.settings import Settings
+from starlings.storage.sqlite.database import SCHEMA_VERSION
 from starlings.storage.sqlite.store import SqliteStore
 from tests.ops.stores import fill, run_sql
 
@@ -281,6 +282,51 @@ def test_a_path_that_cannot_be_is_told_in_one_line(starlings: Run) -> None:
     assert refused.stderr.endswith(" can't be read: File name too long\n")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("keys", "create"),
+        ("keys", "list"),
+        ("keys", "revoke", "@key"),
+        ("identities", "revoke", "zoe"),
+        ("identities", "revoked"),
+        ("token", "--identity", "zoe"),
+        ("check",),
+        ("backup", "@copy"),
+        ("restore", "--force", "@database"),
+        ("history", "map", "a"),
+        ("webhooks", "list"),
+        ("webhooks", "retry", "--all"),
+        ("webhooks", "drop", "--all"),
+    ],
+)
+def test_a_database_of_a_newer_version_is_refused_by_every_command(
+    starlings: Run, data: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    run_sql(data, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    shown = json.loads((data / "credentials.json").read_text())
+    places = {
+        "@key": shown["api_key_sid"],
+        "@copy": tmp_path / "copy.db",
+        "@database": data / "starlings.db",
+    }
+    before = contents_of(data)
+    refused = starlings(*(places.get(word, word) for word in command), "--data", data)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    [line] = refused.stderr.splitlines()
+    assert f"The database has schema {SCHEMA_VERSION + 1}, this version knows" in line
+    assert contents_of(data) == before
+    assert not (tmp_path / "copy.db").exists()
+
+
+def contents_of(data: Path) -> list[tuple[object, ...]]:
+    return [
+        row
+        for table in ("account", "api_key", "revoked_identity", "meta", "webhook")
+        for row in run_sql(data, f"SELECT * FROM {table}")  # noqa: S608  # names of ours
+    ]
+
+
 async def test_check_tells_clean_from_damaged_by_its_exit_status(
     starlings: Run, tmp_path: Path
 ) -> None:
@@ -341,6 +387,12 @@ def test_a_webhook_id_that_no_database_could_give_is_refused(
     refused = starlings("webhooks", *arguments, "--data", data)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "Must be" in refused.stderr
+
+
+def test_another_programs_database_is_not_judged(starlings: Run, tmp_path: Path) -> None:
+    run_sql(tmp_path, "CREATE TABLE other (a)")
+    refused = starlings("check", "--data", tmp_path)
+    assert (refused.returncode, "no database of starlings" in refused.stderr) == (2, True)
 
 
 def test_version_is_printed(starlings: Run) -> None:

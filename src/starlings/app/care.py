@@ -52,6 +52,8 @@ def back_up_data(settings: Settings, file: Path, *, may_replace: bool) -> int:
         _refuse_target(directory, file, may_replace)
         back_up(database, file)
         return file.stat().st_size
+    except DatabaseError as error:
+        raise OperatorError(f"{database} can't be backed up: {error}") from error
     except (sqlite3.Error, OSError) as error:
         raise OperatorError(f"{file} could not be made: {error}") from error
 

@@ -10,6 +10,7 @@ from starlings.app.errors import OperatorError
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.settings import Settings
 from starlings.storage.sqlite import outbox
+from starlings.storage.sqlite.database import DatabaseError
 from starlings.storage.sqlite.outbox import StoredWebhook
 
 __all__ = ["StoredWebhook", "drop_webhooks", "list_webhooks", "retry_webhooks"]
@@ -22,7 +23,7 @@ def list_webhooks(
     database = DataDirectory(settings.data).find_database()
     try:
         return outbox.list_webhooks(database, is_dead, after, limit)
-    except sqlite3.Error as error:
+    except (DatabaseError, sqlite3.Error) as error:
         raise OperatorError(f"The webhooks can't be read: {error}") from error
 
 
@@ -35,7 +36,7 @@ def retry_webhooks(settings: Settings, ids: Sequence[int] | None) -> int:
     database = DataDirectory(settings.data).find_database()
     try:
         return outbox.retry_webhooks(database, ids, SYSTEM_SOURCES.now())
-    except sqlite3.Error as error:
+    except (DatabaseError, sqlite3.Error) as error:
         raise OperatorError(f"The webhooks can't be changed: {error}") from error
 
 
@@ -48,5 +49,5 @@ def drop_webhooks(settings: Settings, ids: Sequence[int] | None) -> int:
     database = DataDirectory(settings.data).find_database()
     try:
         return outbox.drop_webhooks(database, ids)
-    except sqlite3.Error as error:
+    except (DatabaseError, sqlite3.Error) as error:
         raise OperatorError(f"The webhooks can't be changed: {error}") from error

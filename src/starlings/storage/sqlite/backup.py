@@ -13,6 +13,7 @@ import sqlite3
 from pathlib import Path
 
 from starlings.storage.sqlite.cuts import cut_history
+from starlings.storage.sqlite.database import refuse_newer
 
 __all__ = ["back_up", "companions_of", "put_back"]
 
@@ -30,6 +31,7 @@ def back_up(database: Path, file: Path) -> None:
     so are its companions.
 
     Raises:
+        DatabaseError: It is of a newer version.
         sqlite3.Error, OSError: It could not be read or written; ``file`` is as it was.
     """
     temporary = file.with_name(f".{file.name}.{os.getpid()}.new")
@@ -38,6 +40,7 @@ def back_up(database: Path, file: Path) -> None:
         # VACUUM INTO fills an empty file, which keeps the mode that we give it.
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with contextlib.closing(_connect(database, "ro")) as connection:
+            refuse_newer(connection)
             connection.execute("VACUUM INTO ?", (str(temporary),))
         _sync(temporary)
         for companion in companions_of(file):

@@ -18,13 +18,14 @@ from starlings.core.events import VISIBLE, EventType
 from starlings.core.objects import Kind
 from starlings.storage.sqlite.check_webhooks import WEBHOOK_COUNTS, WEBHOOK_RULES, WEBHOOK_SCHEMA
 from starlings.storage.sqlite.cuts import CUT_IDS
-from starlings.storage.sqlite.database import SCHEMA_VERSION, DatabaseError, open_reader
+from starlings.storage.sqlite.database import DatabaseError, open_reader, refuse_newer
 
 __all__ = ["CheckReport", "Finding", "check_database"]
 
 MOST_FINDINGS: Final = 20
 """Shown of each rule."""
 
+_SOUND: Final = "the file is sound"
 _VISIBLE: Final = ", ".join(str(int(kind)) for kind in sorted(VISIBLE))
 
 
@@ -162,33 +163,33 @@ def check_database(database: Path, now: int) -> CheckReport:
         now: Milliseconds since 1970: what expired before is counted.
 
     Raises:
-        DatabaseError: It is of another version, or none of ours.
+        DatabaseError: It is of a newer version, or none of ours.
         sqlite3.Error: It can't be opened at all.
     """
     with contextlib.closing(open_reader(database)) as connection:
-        connection.execute("BEGIN")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if not 1 <= version <= SCHEMA_VERSION:
-            raise DatabaseError(
-                f"{database} has schema {version}; this version of starlings knows 1 to"
-                f" {SCHEMA_VERSION}"
-            )
-        findings = list(_check_file(connection))
-        for rule in _RULES:
-            if version >= rule.since:
-                findings += _check_rule(connection, rule)
-        return CheckReport(findings, _count(connection, now))
+        return _check(connection, now)
+
+
+def _check(connection: sqlite3.Connection, now: int) -> CheckReport:
+    connection.execute("BEGIN")
+    version = refuse_newer(connection)
+    if version < 1:
+        raise DatabaseError("it has schema 0, so it is no database of starlings")
+    findings = list(_check_file(connection))
+    for rule in _RULES:
+        if version >= rule.since:
+            findings += _check_rule(connection, rule)
+    return CheckReport(findings, _count(connection, now))
 
 
 def _check_file(connection: sqlite3.Connection) -> Iterator[Finding]:
     """SQLite's own check: pages, indexes, constraints, column types."""
-    rule = "the file is sound"
     try:
         for (line,) in connection.execute(f"PRAGMA integrity_check({MOST_FINDINGS})"):
             if line != "ok":
-                yield Finding(rule, line)
+                yield Finding(_SOUND, line)
     except sqlite3.Error as error:
-        yield Finding(rule, str(error))
+        yield Finding(_SOUND, str(error))
 
 
 def _check_rule(connection: sqlite3.Connection, rule: _Rule) -> list[Finding]:

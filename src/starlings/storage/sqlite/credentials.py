@@ -21,6 +21,7 @@ from starlings.core.credentials import (
     CredentialsUnreadable,
     RevokedIdentity,
 )
+from starlings.storage.sqlite.database import DatabaseError, refuse_newer
 
 __all__ = ["CredentialStore"]
 
@@ -48,7 +49,7 @@ class CredentialStore:
         """Connect to a database.
 
         Raises:
-            CredentialsUnreadable: There is none, or it is none of ours.
+            CredentialsUnreadable: There is none, or it is none of ours or of a newer version.
         """
         mode = "ro" if is_read_only else "rw"
         connection = None
@@ -61,8 +62,9 @@ class CredentialStore:
                 check_same_thread=False,
             )
             connection.execute("PRAGMA synchronous = FULL")
+            refuse_newer(connection)
             connection.execute("SELECT 1 FROM account, api_key, meta LIMIT 1").fetchone()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, DatabaseError) as error:
             if connection is not None:
                 connection.close()
             raise CredentialsUnreadable(f"{database} can't be read: {error}") from error

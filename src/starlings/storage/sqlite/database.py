@@ -19,6 +19,7 @@ __all__ = [
     "migrate",
     "open_reader",
     "open_writer",
+    "refuse_newer",
 ]
 
 FILE_NAME = "starlings.db"
@@ -84,7 +85,12 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads, of committed state. Raises as ``open_writer``."""
+    """A connection that only reads, of committed state.
+
+    Raises:
+        DatabaseError: As ``open_writer``, or the file was written by a newer version.
+        sqlite3.Error: As ``open_writer``.
+    """
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
@@ -97,10 +103,27 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIBIBYTES}")
         if connection.execute("PRAGMA query_only").fetchone()[0] != 1:
             raise DatabaseError(f"{path}: a read-only connection can't be had")
+        refuse_newer(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def refuse_newer(connection: sqlite3.Connection) -> int:
+    """See that we know the tables; the version of their schema, 0 if there are none yet.
+
+    Raises:
+        DatabaseError: The file was written by a newer version.
+        sqlite3.Error: It can't be read or is no database.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise DatabaseError(
+            f"The database has schema {version}, this version knows {SCHEMA_VERSION}:"
+            " it was written by a newer version of starlings"
+        )
+    return version
 
 
 def migrate(connection: sqlite3.Connection, epoch: str) -> None:
@@ -109,12 +132,7 @@ def migrate(connection: sqlite3.Connection, epoch: str) -> None:
     Raises:
         DatabaseError: The file was written by a newer version.
     """
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise DatabaseError(
-            f"The database has schema {version}, this version knows {SCHEMA_VERSION}:"
-            " it was written by a newer version of starlings"
-        )
+    version = refuse_newer(connection)
     for number, script in _list_migrations()[version:]:
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from starlings.core.webhook_rules import Webhook
 from starlings.storage.outbox import Entry, FailedAttempt, Lane, OutboxCounts, Reached
 from starlings.storage.sqlite.backlog import WEBHOOK_COLUMNS, Backlog
+from starlings.storage.sqlite.database import refuse_newer
 
 __all__ = [
     "SqliteOutbox",
@@ -275,6 +276,7 @@ def list_webhooks(
         is_dead: Only dead letters, or only what waits; None for both.
 
     Raises:
+        DatabaseError: The database is of a newer version.
         sqlite3.Error: The database can't be read.
     """
     which = "" if is_dead is None else f" AND webhook.is_dead = {int(is_dead)}"
@@ -297,6 +299,7 @@ def retry_webhooks(database: Path, ids: Sequence[int] | None, now: int) -> int:
         now: Milliseconds since 1970, from which the age of the retried counts.
 
     Raises:
+        DatabaseError: The database is of a newer version.
         sqlite3.Error: The database can't be written.
     """
     change = "UPDATE webhook SET is_dead = 0, due_at = 0, attempts = 0, retried_at = ? WHERE"
@@ -310,6 +313,7 @@ def drop_webhooks(database: Path, ids: Sequence[int] | None) -> int:
         ids: Which, waiting ones too; None for all dead letters.
 
     Raises:
+        DatabaseError: The database is of a newer version.
         sqlite3.Error: The database can't be written.
     """
     return _change(database, "DELETE FROM webhook WHERE", (), ids)
@@ -332,7 +336,11 @@ def _change(database: Path, change: str, values: tuple[int, ...], ids: Sequence[
 
 @contextlib.contextmanager
 def _open(database: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that waits for the server's transactions rather than fail."""
+    """A connection that waits for the server's transactions rather than fail.
+
+    Raises:
+        DatabaseError: The database is of a newer version.
+    """
     connection = sqlite3.connect(
         f"{database.absolute().as_uri()}?mode=rw",
         uri=True,
@@ -341,6 +349,7 @@ def _open(database: Path) -> Iterator[sqlite3.Connection]:
     )
     try:
         connection.execute("PRAGMA synchronous = FULL")
+        refuse_newer(connection)
         yield connection
     finally:
         connection.close()
