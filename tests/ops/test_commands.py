@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -341,8 +341,52 @@ async def test_check_tells_clean_from_damaged_by_its_exit_status(
     assert "an object counts its items rightly" in damaged.stdout
 
 
-def test_a_file_that_is_no_database_cannot_be_checked(starlings: Run, tmp_path: Path) -> None:
-    (tmp_path / "starlings.db").write_bytes(b"no database" * 100)
+def break_header(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.write(b"X" * 20)
+
+
+def break_first_page(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.seek(100)
+        stream.write(b"\xff" * 3996)
+
+
+def cut_in_half(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def cut_short(file: Path) -> None:
+    os.truncate(file, 300)
+
+
+def fill_with_nothing(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+@pytest.mark.parametrize(
+    "damage", [break_header, break_first_page, cut_in_half, cut_short, fill_with_nothing]
+)
+def test_a_file_damaged_beyond_reading_is_damage(
+    starlings: Run, data: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(data / "starlings.db")
+    checked = starlings("check", "--data", data)
+    assert (checked.returncode, checked.stderr) == (1, "")
+    assert "WRONG: not so: the file is sound: " in checked.stdout
+    assert checked.stdout.endswith("Damage was found\n")
+    backed_up = starlings("backup", tmp_path / "copy.db", "--data", data)
+    assert (backed_up.returncode, backed_up.stdout) == (2, "")
+    assert backed_up.stderr.startswith(f"starlings: {data / 'starlings.db'} is damaged and ")
+    restored = starlings("restore", data / "starlings.db", "--data", tmp_path / "new")
+    assert (restored.returncode, "is damaged: the file is sound" in restored.stderr) == (2, True)
+    assert not (tmp_path / "copy.db").exists()
+    assert not (tmp_path / "new" / "starlings.db").exists()
+    assert len(restored.stderr.splitlines()) == len(backed_up.stderr.splitlines()) == 1
+
+
+def test_a_file_that_can_not_be_reached_is_no_damage(starlings: Run, tmp_path: Path) -> None:
+    (tmp_path / "starlings.db").mkdir()
     refused = starlings("check", "--data", tmp_path)
     assert (refused.returncode, "can't be checked" in refused.stderr) == (2, True)
 

@@ -14,7 +14,7 @@ from starlings.node.clock import SYSTEM_SOURCES
 from starlings.settings import Settings
 from starlings.storage.sqlite.backup import back_up, companions_of, put_back
 from starlings.storage.sqlite.check import CheckReport, check_database
-from starlings.storage.sqlite.database import DatabaseError
+from starlings.storage.sqlite.database import DatabaseError, is_damage
 from starlings.storage.sqlite.lock import LOCK_NAME
 
 __all__ = ["Restored", "back_up_data", "check_data", "restore_data"]
@@ -55,6 +55,10 @@ def back_up_data(settings: Settings, file: Path, *, may_replace: bool) -> int:
     except DatabaseError as error:
         raise OperatorError(f"{database} can't be backed up: {error}") from error
     except (sqlite3.Error, OSError) as error:
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            raise OperatorError(
+                f"{database} is damaged and can't be backed up: restore the last good backup"
+            ) from error
         raise OperatorError(f"{file} could not be made: {error}") from error
 
 

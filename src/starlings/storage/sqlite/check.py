@@ -18,7 +18,7 @@ from starlings.core.events import VISIBLE, EventType
 from starlings.core.objects import Kind
 from starlings.storage.sqlite.check_webhooks import WEBHOOK_COUNTS, WEBHOOK_RULES, WEBHOOK_SCHEMA
 from starlings.storage.sqlite.cuts import CUT_IDS
-from starlings.storage.sqlite.database import DatabaseError, open_reader, refuse_newer
+from starlings.storage.sqlite.database import DatabaseError, is_damage, open_reader, refuse_newer
 
 __all__ = ["CheckReport", "Finding", "check_database"]
 
@@ -164,10 +164,15 @@ def check_database(database: Path, now: int) -> CheckReport:
 
     Raises:
         DatabaseError: It is of a newer version, or none of ours.
-        sqlite3.Error: It can't be opened at all.
+        sqlite3.Error: It can't be opened, for another reason than damage.
     """
-    with contextlib.closing(open_reader(database)) as connection:
-        return _check(connection, now)
+    try:
+        with contextlib.closing(open_reader(database)) as connection:
+            return _check(connection, now)
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+        return CheckReport([Finding(_SOUND, str(error))], {})
 
 
 def _check(connection: sqlite3.Connection, now: int) -> CheckReport:

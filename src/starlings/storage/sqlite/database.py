@@ -16,6 +16,7 @@ __all__ = [
     "LOG_KEPT_BYTES",
     "SCHEMA_VERSION",
     "DatabaseError",
+    "is_damage",
     "migrate",
     "open_reader",
     "open_writer",
@@ -124,6 +125,12 @@ def refuse_newer(connection: sqlite3.Connection) -> int:
             " it was written by a newer version of starlings"
         )
     return version
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """True if the file is broken or no database at all; False if it is only out of reach."""
+    code = getattr(error, "sqlite_errorcode", 0)  # absent where the module itself complains
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def migrate(connection: sqlite3.Connection, epoch: str) -> None:
