@@ -1,21 +1,26 @@
 """Copies of a database, and putting them back."""
 
 import os
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
 
 import pytest
 
+from starlings.app import care
 from starlings.app.care import back_up_data, restore_data
+from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
 from starlings.core.limits import OFF
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.settings import Settings
+from starlings.storage.sqlite import backup
 from starlings.storage.sqlite.backup import put_back
 from starlings.storage.sqlite.check import check_database
 from starlings.storage.sqlite.lock import DirectoryLock
 from starlings.storage.sqlite.store import SqliteStore
+from tests.ops.killing import kill_at_every_line
 from tests.ops.stores import DATABASE, epoch_of, fill, run_sql
 
 
@@ -25,8 +30,12 @@ async def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def count_of(directory: Path) -> object:
-    return run_sql(directory, "SELECT count(*) FROM object")[0][0]
+def count_of(directory: Path, suffix: str = "") -> object:
+    connection = sqlite3.connect(directory / f"{DATABASE}{suffix}")
+    try:
+        return connection.execute("SELECT count(*) FROM object").fetchone()[0]
+    finally:
+        connection.close()
 
 
 def leave_log(database: Path, statement: str) -> None:
@@ -248,6 +257,83 @@ def test_what_a_killed_restore_left_is_not_taken_for_the_next_ones(
     restore_data(Settings(data=data), file, may_replace=True)
     assert count_of(data) == 5
     assert [entry.name for entry in data.iterdir() if entry.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("lack", ["missing", "empty"])
+def test_a_restore_where_the_database_was_lost_needs_no_force_and_keeps_its_log(
+    data: Path, tmp_path: Path, lack: str
+) -> None:
+    file = tmp_path / "copy.db"
+    back_up_data(Settings(data=data), file, may_replace=False)
+    leave_log(data / DATABASE, "DELETE FROM object")
+    log = (data / f"{DATABASE}-wal").read_bytes()
+    (data / DATABASE).unlink()
+    if lack == "empty":
+        (data / DATABASE).touch()
+    (data / f"{DATABASE}.replaced").write_text("kept by an earlier restore")
+    assert restore_data(Settings(data=data), file, may_replace=False).kept is None
+    assert count_of(data) == 5
+    assert (data / f"{DATABASE}-wal.replaced").read_bytes() == log
+    assert (data / f"{DATABASE}.replaced").read_text() == "kept by an earlier restore"
+    assert not (data / f"{DATABASE}.replaced-wal").exists()
+
+
+@pytest.mark.parametrize("name", [f"{DATABASE}.replaced", f".{DATABASE}.new"])
+def test_what_a_restore_would_remove_on_its_way_is_not_restored(data: Path, name: str) -> None:
+    file = data / name
+    back_up_data(Settings(data=data), file, may_replace=False)
+    content = file.read_bytes()
+    with pytest.raises(OperatorError, match="rename it first"):
+        restore_data(Settings(data=data), file, may_replace=True)
+    assert file.read_bytes() == content
+
+
+def test_a_restore_that_was_cut_short_can_be_turned_back(data: Path) -> None:
+    kept = data / f"{DATABASE}.replaced"
+    (data / DATABASE).rename(kept)
+    assert restore_data(Settings(data=data), kept, may_replace=False).kept is None
+    assert count_of(data) == 5
+
+
+def restore_over_another(directory: Path) -> None:
+    """What is there has six rows, one of them in its log only, and the backup five."""
+    (directory / "data").mkdir()
+    prepared = directory.parent.parent / "prepared"
+    for file in prepared.iterdir():
+        shutil.copy(file, directory / "data")
+    restore_data(Settings(data=directory / "data"), prepared.parent / "copy.db", may_replace=True)
+
+
+def test_a_restore_killed_at_any_line_loses_neither_database(data: Path, tmp_path: Path) -> None:
+    back_up_data(Settings(data=data), tmp_path / "copy.db", may_replace=False)
+    leave_log(
+        data / DATABASE,
+        "INSERT INTO object SELECT oid + 1, sid || 'x', service_oid, kind,"
+        " NULL, data, seq, event_id, next_index, 0, created_at, updated_at, expires_at, created_by,"
+        " 1 FROM object WHERE kind = 1",
+    )
+    (data / f"{DATABASE}.replaced").write_text("kept by an earlier restore")
+    data.rename(tmp_path / "prepared")
+    *killed, ended = kill_at_every_line(restore_over_another, [backup, care], tmp_path / "runs")
+    seen = set()
+    for directory in [*killed, ended]:
+        where = directory / "data"
+        if not where.exists() or not (where / "lock").exists():
+            continue
+        try:
+            DataDirectory(where).refuse_lost_database()
+        except OperatorError:
+            seen.add("none")
+            assert count_of(where, ".replaced") == 6
+            restore_data(Settings(data=where), tmp_path / "copy.db", may_replace=False)
+            assert (count_of(where), count_of(where, ".replaced")) == (5, 6)
+            continue
+        found = count_of(where)
+        seen.add(str(found))
+        assert found == 6 or count_of(where, ".replaced") == 6
+        restore_data(Settings(data=where), tmp_path / "copy.db", may_replace=True)
+        assert count_of(where) == 5
+    assert seen == {"6", "none", "5"}
 
 
 def test_a_directory_in_use_is_left_alone(data: Path, tmp_path: Path) -> None:

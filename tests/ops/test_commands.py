@@ -227,6 +227,22 @@ def test_without_a_database_every_tool_says_so_in_one_line(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "command", [("keys", "create"), ("check",), ("backup", "copy.db"), ("webhooks", "list")]
+)
+@pytest.mark.parametrize("lack", ["missing", "empty"])
+def test_where_a_database_was_lost_nobody_is_told_to_start_anew(
+    starlings: Run, data: Path, command: tuple[str, ...], lack: str
+) -> None:
+    (data / "starlings.db").unlink()
+    if lack == "empty":
+        (data / "starlings.db").touch()
+    refused = starlings(*command, "--data", data)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "traces of" in refused.stderr
+    assert "starlings serve" not in refused.stderr
+
+
 @contextlib.contextmanager
 def without_rights(directory: Path) -> Iterator[None]:
     """This process as somebody whom ``directory`` doesn't belong to."""

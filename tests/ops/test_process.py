@@ -244,6 +244,31 @@ def test_a_taken_port_is_one_clear_line(server: ServerProcess, tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize("lack", ["missing", "empty"])
+def test_a_database_that_was_lost_is_not_replaced_by_a_new_one(
+    server: ServerProcess, lack: str
+) -> None:
+    made = server.credentials
+    server.kill()  # so that the log holds what was written
+    database = server.data / "starlings.db"
+    content = database.read_bytes()
+    if lack == "missing":
+        database.unlink()
+    else:
+        os.truncate(database, 0)
+    before = {file.name: file.read_bytes() for file in server.data.iterdir()}
+    assert len(before["starlings.db-wal"]) > 0
+    refused = starlings("serve", "--port", "0", "--data", server.data)
+    assert refused.returncode == 2
+    [line] = refused.stderr.splitlines()
+    assert "(starlings.db-wal, starlings.db-shm, credentials.json)" in line
+    after = {file.name: file.read_bytes() for file in server.data.iterdir()}
+    assert after | {"lock": b""} == before | {"lock": b""}
+    database.write_bytes(content)
+    server.start()
+    assert status_of(server, made.account_sid, made.auth_token) == 200
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -12,7 +12,13 @@ from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.settings import Settings
-from starlings.storage.sqlite.backup import back_up, companions_of, put_back
+from starlings.storage.sqlite.backup import (
+    back_up,
+    companions_of,
+    is_begun,
+    is_in_the_way,
+    put_back,
+)
 from starlings.storage.sqlite.check import CheckReport, check_database
 from starlings.storage.sqlite.database import DatabaseError, is_damage
 from starlings.storage.sqlite.lock import LOCK_NAME
@@ -77,9 +83,11 @@ def restore_data(settings: Settings, file: Path, *, may_replace: bool) -> Restor
     directory = DataDirectory(settings.data)
     directory.make()
     with directory.lock():
-        if directory.database.exists() and not may_replace:
-            raise OperatorError(f"{settings.data} has a database: replace it with --force")
         try:
+            if is_begun(directory.database) and not may_replace:
+                raise OperatorError(f"{settings.data} has a database: replace it with --force")
+            if is_in_the_way(file, directory.database):
+                raise OperatorError(f"{file} would be replaced on the way: rename it first")
             now = SYSTEM_SOURCES.now()
             kept = put_back(file, directory.database, secrets.token_hex(8), now)
         except (sqlite3.Error, OSError) as error:

@@ -37,6 +37,7 @@ class DataDirectory:
             OperatorError: There is none, or it can't be read.
         """
         if not self.has_database():
+            self.refuse_lost_database()
             raise OperatorError(
                 f"There is no database in {self.path}: name its directory with --data or"
                 " --config. The first start of `starlings serve` makes one"
@@ -50,7 +51,8 @@ class DataDirectory:
             OperatorError: This user may not know, or may not read it.
         """
         try:
-            self.database.stat()
+            if self.database.stat().st_size == 0:
+                return False  # a full disk leaves an empty file
             # Not by opening it: to close a file ends all locks that this process has on it.
             is_readable = os.access(self.database, os.R_OK)
         except (FileNotFoundError, NotADirectoryError):
@@ -103,6 +105,39 @@ class DataDirectory:
             raise OperatorError(f"The data directory {self.path} can't be made: {error}") from error
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise OperatorError(f"The data directory {self.path} can't be written")
+
+    def refuse_lost_database(self) -> None:
+        """See that no new store is begun where one was: the old one's log would be emptied, and
+        nobody would hear that anything is missing.
+
+        A first start that was cut short is none of these: its database comes before all but the
+        lock and the secret key.
+
+        Raises:
+            OperatorError: The database is missing or empty, and something tells that there was one.
+        """
+        try:
+            if self.database.stat().st_size > 0:
+                return
+            lack = f"The database in {self.path} is empty, and there are traces of another one"
+        except (FileNotFoundError, NotADirectoryError):
+            lack = f"There is no database in {self.path}, but the traces of one"
+        except OSError as error:
+            raise OperatorError(f"{self.database} can't be read: {error.strerror}") from error
+        database = self._follow_database()
+        suspects = [
+            database.with_name(f"{database.name}-wal"),
+            database.with_name(f"{database.name}-shm"),
+            self.path / f"{self.database.name}.replaced",  # a restore was cut short, as with
+            self.path / f".{self.database.name}.new",
+            self.credentials,
+        ]
+        traces = [path.name for path in suspects if path.exists()]
+        if traces:
+            raise OperatorError(
+                f"{lack} ({', '.join(traces)}): put it back, restore a backup, or move these files"
+                " away"
+            )
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

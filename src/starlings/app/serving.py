@@ -89,6 +89,7 @@ def run_server(settings: Settings) -> None:
 
 async def _serve(settings: Settings, directory: DataDirectory) -> None:
     sources = SYSTEM_SOURCES
+    directory.refuse_lost_database()
     try:
         store = await SqliteStore.open(
             directory.path, settings.limits_in_force, sources.now, settings.webhooks_max_waiting

@@ -8,14 +8,16 @@ write-ahead log can't be cut while it runs.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
 from starlings.storage.sqlite.cuts import cut_history
 from starlings.storage.sqlite.database import refuse_newer
 
-__all__ = ["back_up", "companions_of", "put_back"]
+__all__ = ["back_up", "companions_of", "is_begun", "is_in_the_way", "put_back"]
 
 _BUSY_SECONDS = 30.0
 _COMPANIONS = ("-wal", "-shm", "-journal")
@@ -51,6 +53,18 @@ def back_up(database: Path, file: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_begun(database: Path) -> bool:
+    """False if there is no database, or only the empty file that a full disk leaves."""
+    return database.exists() and database.stat().st_size > 0
+
+
+def is_in_the_way(file: Path, database: Path) -> bool:
+    """True if ``put_back`` would remove ``file`` before its copy is in place."""
+    kept, temporary = _places_of(database)
+    places = [temporary, kept] if is_begun(database) else [temporary]
+    return any(place.exists() and place.samefile(file) for place in places)
+
+
 def put_back(file: Path, database: Path, epoch: str, now: int) -> Path | None:
     """Put a copy in the place of a database, with another epoch: its history was cut.
 
@@ -63,7 +77,7 @@ def put_back(file: Path, database: Path, epoch: str, now: int) -> Path | None:
     Raises:
         sqlite3.Error, OSError: It could not be written; the old database is in place or kept.
     """
-    temporary = database.with_name(f".{database.name}.new")
+    _, temporary = _places_of(database)
     _remove(temporary)
     try:
         _copy(file, temporary)
@@ -79,6 +93,14 @@ def put_back(file: Path, database: Path, epoch: str, now: int) -> Path | None:
     finally:
         _remove(temporary)
     return kept
+
+
+def _places_of(database: Path) -> tuple[Path, Path]:
+    """Where a replaced database is kept, and where the one to come is prepared."""
+    return (
+        database.with_name(f"{database.name}.replaced"),
+        database.with_name(f".{database.name}.new"),
+    )
 
 
 def _copy(file: Path, target: Path) -> None:
@@ -97,16 +119,31 @@ def _remove(database: Path) -> None:
 
 
 def _set_aside(database: Path) -> Path | None:
-    """Rename a database with its companions: a log left behind would be taken for the new one's."""
-    if not database.exists():
-        return None
-    kept = database.with_name(f"{database.name}.replaced")
-    for suffix in (*_COMPANIONS, ""):
-        source, target = Path(f"{database}{suffix}"), Path(f"{kept}{suffix}")
-        target.unlink(missing_ok=True)
-        if source.exists():
-            source.replace(target)
-    return kept
+    """Rename a database with its log: a log left behind would be taken for the new one's.
+
+    Whoever is cut short here leaves a database with its log, under the old name or the new one. A
+    log whose database is gone is kept too, under a name that makes it nobody's.
+    """
+    kept, _ = _places_of(database)
+    is_there = is_begun(database)
+    if is_there:
+        _remove(kept)
+    for source, target in zip(companions_of(database), companions_of(kept), strict=True):
+        if not source.exists() or source.name.endswith("-shm"):
+            continue
+        if is_there:
+            shutil.copyfile(source, target)
+            target.chmod(0o600)
+            _sync(target)
+        elif not (target.exists() and filecmp.cmp(source, target, shallow=False)):
+            source.replace(f"{source}.replaced")
+    if is_there:
+        _sync(database.parent)
+        database.replace(kept)
+        _sync(database.parent)
+    _remove(database)
+    _sync(database.parent)
+    return kept if is_there else None
 
 
 def _connect(database: Path, mode: str) -> sqlite3.Connection:
