@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +27,22 @@ def starlings(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def start(
-    *arguments: str | Path, stdout: int = subprocess.PIPE, is_stdout_closed: bool = False
+    *arguments: str | Path,
+    stdout: int = subprocess.PIPE,
+    is_stdout_closed: bool = False,
+    most_file_bytes: int | None = None,
 ) -> subprocess.Popen[str]:
-    """Start ``starlings``; the caller ends it and reads what it prints."""
+    """Start ``starlings``; the caller ends it and reads what it prints.
+
+    Args:
+        most_file_bytes: What no file may outgrow, as on a full disk.
+    """
     command = [str(_COMMAND), *map(str, arguments)]
+
+    def limit() -> None:
+        if most_file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_file_bytes, most_file_bytes))
+
     return subprocess.Popen(
         ["sh", "-c", 'exec "$@" >&-', "sh", *command] if is_stdout_closed else command,
         stdin=subprocess.DEVNULL,
@@ -37,6 +50,7 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
         env=_environment(),
+        preexec_fn=limit,
     )
 
 

@@ -1,4 +1,4 @@
-"""A process that is killed at one line of our code after the other.
+"""A process that is killed at one line of some functions after the other.
 
 ``kill_at_every_line`` runs a story, a function of a directory, over and over, each time in a
 process of its own and in a directory of its own, and kills that process (SIGKILL) one line further
@@ -10,14 +10,15 @@ The processes are forked by one that has a single thread, so not by the one that
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 __all__ = ["kill_at_every_line"]
@@ -27,16 +28,17 @@ _SECONDS = 120
 
 
 def kill_at_every_line(
-    story: Callable[[Path], None], modules: list[ModuleType], directory: Path
+    story: Callable[[Path], None], functions: Iterable[Callable[..., object]], directory: Path
 ) -> list[Path]:
     """Where each of the killed processes worked, in order; and, last, the one that came to its end.
 
     Args:
         story: A function of a test module, found there by its name.
-        modules: Whose lines count.
+        functions: Whose lines count: those that change something.
     """
-    files = [str(module.__file__) for module in modules]
-    where = [story.__module__, story.__name__, str(directory), *files]
+    codes = [inspect.unwrap(function).__code__ for function in functions]
+    lines_of = [f"{code.co_filename}:{code.co_qualname}" for code in codes]
+    where = [story.__module__, story.__name__, str(directory), *lines_of]
     run = subprocess.run(
         [sys.executable, "-m", "tests.ops.killing", *where],
         stdin=subprocess.DEVNULL,
@@ -50,14 +52,15 @@ def kill_at_every_line(
 
 
 class _Killer:
-    """Ends the process before a line of these files is run: the one with this number."""
+    """Ends the process before a line of these functions is run: the one with this number."""
 
-    def __init__(self, number: int, files: set[str]) -> None:
+    def __init__(self, number: int, functions: set[str]) -> None:
         self._left = number
-        self._files = files
+        self._functions = functions
 
     def trace(self, frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename not in self._files:
+        code = frame.f_code
+        if f"{code.co_filename}:{code.co_qualname}" not in self._functions:
             return None
         if event == "line":
             if self._left == 0:
@@ -66,14 +69,14 @@ class _Killer:
         return self.trace
 
 
-def _main(module: str, name: str, root: str, *files: str) -> None:
+def _main(module: str, name: str, root: str, *functions: str) -> None:
     story = getattr(importlib.import_module(module), name)
     for number in range(_MOST_LINES):
         directory = Path(root, f"{number:04}")
         directory.mkdir(parents=True)
         process = os.fork()
         if process == 0:
-            killer = _Killer(number, set(files))
+            killer = _Killer(number, set(functions))
             threading.settrace(killer.trace)
             sys.settrace(killer.trace)
             story(directory)

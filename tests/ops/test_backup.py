@@ -4,11 +4,11 @@ import os
 import shutil
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from starlings.app import care
 from starlings.app.care import back_up_data, restore_data
 from starlings.app.directory import DataDirectory
 from starlings.app.errors import OperatorError
@@ -314,7 +314,12 @@ def test_a_restore_killed_at_any_line_loses_neither_database(data: Path, tmp_pat
     )
     (data / f"{DATABASE}.replaced").write_text("kept by an earlier restore")
     data.rename(tmp_path / "prepared")
-    *killed, ended = kill_at_every_line(restore_over_another, [backup, care], tmp_path / "runs")
+    functions: list[Callable[..., object]] = [
+        restore_data,
+        put_back,
+        *(backup._copy, backup._set_aside, backup._remove),
+    ]
+    *killed, ended = kill_at_every_line(restore_over_another, functions, tmp_path / "runs")
     seen = set()
     for directory in [*killed, ended]:
         where = directory / "data"

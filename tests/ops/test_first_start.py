@@ -1,22 +1,30 @@
 """Which credentials there are after a start, by what was fixed and what was there."""
 
+import asyncio
+import errno
 import json
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from starlings.app.directory import DataDirectory
+from starlings.app.directory import DataDirectory, write_private
 from starlings.app.errors import OperatorError
-from starlings.app.first_start import ensure_credentials
+from starlings.app.first_start import _begin, ensure_credentials
+from starlings.app.serving import _open_keyring
 from starlings.auth.keyring import Keyring
 from starlings.auth.sealing import Sealer, SealingError
+from starlings.core.credentials import CredentialsUnreadable
 from starlings.core.limits import OFF
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.settings import Settings
 from starlings.storage.sqlite.credentials import CredentialStore
+from starlings.storage.sqlite.database import open_writer
 from starlings.storage.sqlite.store import SqliteStore
+from starlings.storage.sqlite.writer import Writer
+from tests.ops.killing import kill_at_every_line
 
 ACCOUNT, OTHER_ACCOUNT = "AC" + "1" * 32, "AC" + "2" * 32
 KEY, OTHER_KEY = "SK" + "1" * 32, "SK" + "2" * 32
@@ -66,6 +74,223 @@ def test_made_credentials_are_shown_and_good(
     assert secret_of(keyring, shown["account_sid"]) == shown["auth_token"]
     assert secret_of(keyring, shown["api_key_sid"]) == shown["api_key_secret"]
     assert len(shown["auth_token"]) == len(shown["api_key_secret"]) == 32
+
+
+def start_once(path: Path) -> None:
+    """A start up to the point where it would listen, as the server does it."""
+    directory = DataDirectory(path)
+    directory.make()
+
+    async def open_all() -> None:
+        directory.refuse_lost_database()
+        opened = await SqliteStore.open(path, OFF, SYSTEM_SOURCES.now)
+        credentials = directory.open_credentials()
+        _open_keyring(Settings(data=path), directory, credentials, 5)
+        credentials.close()
+        await opened.close()
+
+    with directory.lock():
+        asyncio.run(open_all())
+
+
+def test_a_first_start_killed_at_any_line_is_completed_by_the_next(tmp_path: Path) -> None:
+    functions: list[Callable[..., object]] = [
+        *(DataDirectory.make, DataDirectory.open_sealer, write_private),
+        *(Writer.open, open_writer, CredentialStore.open),
+        *(CredentialStore.put_first, CredentialStore._changing),
+        *(CredentialStore._put_account, CredentialStore._put_key),
+        *(_open_keyring, ensure_credentials, _begin),
+    ]
+    runs = kill_at_every_line(start_once, functions, tmp_path / "runs")
+    assert len(runs) > 80
+    lengths = set()
+    for path in runs:
+        directory = DataDirectory(path)
+        left = directory.credentials.read_text() if directory.credentials.exists() else None
+        had_account = is_in_force(directory)
+        start_once(path)
+        shown = json.loads(directory.credentials.read_text())
+        assert left in (None, directory.credentials.read_text())
+        assert left is not None or not had_account
+        lengths.add((left is not None, had_account))
+        store = directory.open_credentials()
+        assert (len(store.list_accounts()), len(store.list_keys())) == (1, 1)
+        keyring = Keyring(store, directory.open_sealer(None))
+        assert secret_of(keyring, shown["account_sid"]) == shown["auth_token"]
+        assert secret_of(keyring, shown["api_key_sid"]) == shown["api_key_secret"]
+        store.close()
+        assert directory.credentials.stat().st_mode & 0o777 == 0o600
+        assert [file.name for file in path.iterdir() if file.name.startswith(".")] == []
+    assert lengths == {(False, False), (True, False), (True, True)}
+
+
+def is_in_force(directory: DataDirectory) -> bool:
+    try:
+        store = directory.open_credentials(is_read_only=True)
+    except OperatorError:  # killed before there were tables
+        return False
+    accounts, keys = store.list_accounts(), store.list_keys()
+    store.close()
+    assert len(accounts) == len(keys)  # both or neither
+    return len(accounts) == 1
+
+
+def test_a_first_start_on_a_disk_that_fills_up_is_completed_by_the_next(
+    directory: DataDirectory, store: CredentialStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise CredentialsUnreadable("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put_first", refuse)
+        with pytest.raises(CredentialsUnreadable):
+            begin(directory, store, Settings())
+    shown = directory.credentials.read_text()
+    keyring = begin(directory, store, Settings())
+    assert directory.credentials.read_text() == shown
+    for sid, secret in (("account_sid", "auth_token"), ("api_key_sid", "api_key_secret")):
+        assert secret_of(keyring, json.loads(shown)[sid]) == json.loads(shown)[secret]
+
+
+@pytest.mark.parametrize("syncs", range(4))
+def test_a_file_that_can_not_be_synced_is_made_by_the_next_start(
+    directory: DataDirectory, store: CredentialStore, monkeypatch: pytest.MonkeyPatch, syncs: int
+) -> None:
+    left = iter([True] * syncs)
+    sync = os.fsync
+
+    def fail(file: int) -> None:
+        if not next(left, False):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OperatorError, match=r"can't be (written|used): .*No space left"):
+            _open_keyring(Settings(), directory, store, 5)
+    assert store.list_accounts() == []
+    keyring = _open_keyring(Settings(), directory, store, 5)
+    shown = json.loads(directory.credentials.read_text())
+    assert secret_of(keyring, shown["account_sid"]) == shown["auth_token"]
+    assert not list(directory.path.glob(".*"))
+
+
+def test_what_was_begun_gives_way_to_what_is_fixed_now(
+    directory: DataDirectory, store: CredentialStore
+) -> None:
+    begun = {
+        "account_sid": OTHER_ACCOUNT,
+        "auth_token": "x" * 32,
+        "api_key_sid": OTHER_KEY,
+        "api_key_secret": "y" * 32,
+    }
+    directory.credentials.write_text(json.dumps(begun))
+    keyring = begin(directory, store, Settings(account_sid=ACCOUNT, api_key_secret=SECRET))
+    assert secret_of(keyring, ACCOUNT) == "x" * 32
+    assert secret_of(keyring, OTHER_KEY) == SECRET
+    assert secret_of(keyring, OTHER_ACCOUNT) is None
+    shown = json.loads(directory.credentials.read_text())
+    assert shown == {"auth_token": "x" * 32, "api_key_sid": OTHER_KEY}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "not JSON",
+        '{"account_sid": "AC1"}',
+        '{"auth_token": 5}',
+        '{"api_key_sid": "' + ACCOUNT + '"}',
+        '{"api_key_secret": ""}',
+        '{"notes": "mine"}',
+    ],
+)
+def test_a_file_that_shows_no_credentials_is_not_replaced(
+    directory: DataDirectory, store: CredentialStore, content: str
+) -> None:
+    directory.credentials.write_text(content)
+    with pytest.raises(OperatorError, match=r"shows no credentials, .* move that file away"):
+        begin(directory, store, Settings())
+    assert directory.credentials.read_text() == content
+    assert store.list_accounts() == []
+
+
+@pytest.mark.parametrize("content", ["", "\n", "{}"])
+def test_an_empty_file_is_replaced(
+    directory: DataDirectory, store: CredentialStore, content: str
+) -> None:
+    directory.credentials.write_text(content)
+    keyring = begin(directory, store, Settings())
+    shown = json.loads(directory.credentials.read_text())
+    assert secret_of(keyring, shown["account_sid"]) == shown["auth_token"]
+
+
+@pytest.mark.parametrize("content", ["[]", "not JSON", "{}", '{"account_sid": "AC1"}', None])
+def test_once_there_is_an_account_the_file_is_the_owners_own(
+    directory: DataDirectory, store: CredentialStore, content: str | None
+) -> None:
+    begin(directory, store, Settings())
+    if content is None:
+        directory.credentials.unlink()
+        directory.credentials.mkdir()
+    else:
+        directory.credentials.write_text(content)
+    version = store.read_version()
+    begin(directory, store, Settings())
+    assert store.read_version() == version
+    assert content is None or directory.credentials.read_text() == content
+
+
+def outdated(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Names in the warnings so far, which are forgotten."""
+    names = [
+        record.getMessage().partition("names=")[2]
+        for record in caplog.records
+        if "credentials.json" in record.msg
+    ]
+    caplog.clear()
+    return names
+
+
+def test_a_file_that_shows_what_is_not_good_any_more_is_warned_of(
+    directory: DataDirectory, store: CredentialStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(directory, store, Settings())
+    shown = json.loads(directory.credentials.read_text())
+    begin(directory, store, Settings())
+    assert outdated(caplog) == []
+    begin(directory, store, Settings(auth_token="x" * 32))
+    assert outdated(caplog) == ["auth_token"]
+    store.revoke_key(shown["api_key_sid"], 6)
+    begin(directory, store, Settings())
+    assert outdated(caplog) == ["auth_token,api_key_secret"]
+    directory.credentials.write_text(json.dumps(shown | {"account_sid": OTHER_ACCOUNT}))
+    begin(directory, store, Settings(auth_token=shown["auth_token"]))
+    assert outdated(caplog) == ["auth_token,api_key_secret"]
+    directory.credentials.unlink()
+    begin(directory, store, Settings())
+    assert outdated(caplog) == []
+    for secret in (shown["auth_token"], shown["api_key_secret"]):
+        assert secret not in caplog.text
+
+
+def test_with_a_wrong_secret_key_nobody_is_told_to_delete_the_file(
+    directory: DataDirectory, store: CredentialStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(directory, store, Settings())
+    with pytest.raises(SealingError):
+        begin(directory, store, Settings(), Sealer(b"n" * 32))
+    assert outdated(caplog) == []
+
+
+def test_an_account_without_a_good_key_is_warned_of(
+    directory: DataDirectory, store: CredentialStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(directory, store, ALL)
+    assert "no good API key" not in caplog.text
+    store.revoke_key(KEY, 6)
+    begin(directory, store, Settings())
+    assert "There is no good API key: make one with `starlings keys create`" in caplog.text
 
 
 def test_a_later_start_makes_and_shows_nothing(

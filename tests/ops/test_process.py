@@ -58,6 +58,46 @@ def test_the_first_start_makes_credentials_and_prints_one_line(server: ServerPro
     assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("room_bytes", [0, 1_000, 20_000, 60_000, 100_000, 120_000, 140_000])
+def test_a_first_start_without_room_is_completed_by_the_next(
+    tmp_path: Path, room_bytes: int
+) -> None:
+    data = tmp_path / "data"
+    process = start("serve", "--port", "0", "--data", data, most_file_bytes=room_bytes)
+    assert process.stdout is not None
+    has_begun = process.stdout.readline() != ""
+    if has_begun:
+        process.kill()
+    _, log = process.communicate(timeout=10)
+    lines = [line for line in log.splitlines() if not line.startswith("{")]
+    if not has_begun:
+        assert (process.returncode, len(lines)) == (2, 1)
+        assert lines[0].startswith("starlings: ")
+        assert "can't be read" not in lines[0]
+    left = (data / "credentials.json").read_text() if has_begun else None
+    with ServerProcess(data) as server:
+        made = server.credentials
+        assert left in (None, (data / "credentials.json").read_text())
+        assert status_of(server, made.account_sid, made.auth_token) == 200
+        assert status_of(server, made.api_key_sid, made.api_key_secret) == 200
+
+
+def test_a_server_killed_when_it_has_said_that_it_has_an_account_has_shown_it(
+    tmp_path: Path,
+) -> None:
+    process = start("serve", "--port", "0", "--data", tmp_path)
+    assert process.stderr is not None
+    assert "Account added" in process.stderr.readline()
+    process.kill()
+    process.communicate(timeout=10)
+    shown = (tmp_path / "credentials.json").read_text()
+    with ServerProcess(tmp_path) as server:
+        made = server.credentials
+        assert (tmp_path / "credentials.json").read_text() == shown
+        assert status_of(server, made.account_sid, made.auth_token) == 200
+        assert status_of(server, made.api_key_sid, made.api_key_secret) == 200
+
+
 def test_secrets_are_neither_in_the_log_nor_in_the_database_file(server: ServerProcess) -> None:
     made = server.credentials
     assert status_of(server, made.account_sid, made.auth_token) == 200

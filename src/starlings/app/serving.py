@@ -118,7 +118,7 @@ def _open_keyring(
             " STARLINGS_ACCOUNT_SID and STARLINGS_AUTH_TOKEN anew, or revoke the API key"
         ) from error
     except CredentialsUnreadable as error:
-        raise OperatorError(f"The credentials can't be read: {error}") from error
+        raise OperatorError(f"The credentials can't be used: {error}") from error
     except OSError as error:
         raise OperatorError(f"{directory.path} can't be written: {error}") from error
 

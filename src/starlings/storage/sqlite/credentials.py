@@ -100,24 +100,21 @@ class CredentialStore:
             ).fetchall()
         return [ApiKey(*row) for row in rows]
 
+    def put_first(self, account: Account, key: ApiKey) -> None:
+        """Add an account and its API key, both or neither."""
+        with self._changing():
+            self._put_account(account)
+            self._put_key(key)
+
     def put_account(self, account: Account) -> None:
         """Add an account, or give a known one another auth token."""
         with self._changing():
-            self._connection.execute(
-                "INSERT INTO account (sid, auth_token_sealed, created_at) VALUES (?, ?, ?)"
-                " ON CONFLICT (sid) DO UPDATE SET auth_token_sealed = excluded.auth_token_sealed",
-                (account.sid, account.auth_token_sealed, account.created_at),
-            )
+            self._put_account(account)
 
     def put_key(self, key: ApiKey) -> None:
         """Add a key, or give a known one another secret. A revoked key stays revoked."""
         with self._changing():
-            self._connection.execute(
-                "INSERT INTO api_key (sid, account_sid, friendly_name, secret_sealed, created_at)"
-                " VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (sid) DO UPDATE SET secret_sealed = excluded.secret_sealed",
-                (key.sid, key.account_sid, key.friendly_name, key.secret_sealed, key.created_at),
-            )
+            self._put_key(key)
 
     def revoke_key(self, sid: str, at: int) -> bool:
         """Revoke a key for good; ``at`` in milliseconds since 1970. False if no key of this SID is
@@ -146,6 +143,21 @@ class CredentialStore:
                 " SET revoked_at = max(revoked_at, excluded.revoked_at)",
                 (revoked.account_sid, revoked.identity, revoked.revoked_at),
             )
+
+    def _put_account(self, account: Account) -> None:
+        self._connection.execute(
+            "INSERT INTO account (sid, auth_token_sealed, created_at) VALUES (?, ?, ?)"
+            " ON CONFLICT (sid) DO UPDATE SET auth_token_sealed = excluded.auth_token_sealed",
+            (account.sid, account.auth_token_sealed, account.created_at),
+        )
+
+    def _put_key(self, key: ApiKey) -> None:
+        self._connection.execute(
+            "INSERT INTO api_key (sid, account_sid, friendly_name, secret_sealed, created_at)"
+            " VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (sid) DO UPDATE SET secret_sealed = excluded.secret_sealed",
+            (key.sid, key.account_sid, key.friendly_name, key.secret_sealed, key.created_at),
+        )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
