@@ -66,9 +66,11 @@ def secret_of(keyring: Keyring, sid: str) -> str | None:
 
 
 def test_made_credentials_are_shown_and_good(
-    directory: DataDirectory, store: CredentialStore
+    directory: DataDirectory, store: CredentialStore, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     keyring = begin(directory, store, Settings())
+    assert f"Credentials written file={directory.credentials.absolute()}" in caplog.messages
     shown = json.loads(directory.credentials.read_text())
     assert list(shown) == ["account_sid", "auth_token", "api_key_sid", "api_key_secret"]
     assert secret_of(keyring, shown["account_sid"]) == shown["auth_token"]

@@ -105,6 +105,8 @@ def _begin(
     store.put_first(account, ApiKey(key_sid, sid, None, sealer.seal(secret, key_sid), now))
     logger.info("Account added account_sid=%s", sid)
     logger.info("API key added api_key_sid=%s", key_sid)
+    if made:
+        logger.info("Credentials written file=%s", directory.credentials.absolute())
 
 
 def _read_begun(file: Path) -> dict[str, str]:

@@ -170,7 +170,10 @@ async def _serve_store(
                 group.create_task(dispatcher.run(), name="webhooks"),
             ]
             logger.info(
-                "Started address=%s data=%s version=%s", address, directory.path, __version__
+                "Started address=%s data=%s version=%s",
+                address,
+                directory.path.absolute(),
+                __version__,
             )
             _stop_on_signals(group, server, health, face, presence, settings.drain)
             await server.serve([listener])
