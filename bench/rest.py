@@ -29,7 +29,13 @@ from urllib.parse import urlencode, urlsplit
 import uvicorn
 import uvloop
 
-from starlings.app.listening import ListeningServer, make_config, open_listener, print_address
+from starlings.app.listening import (
+    ListeningServer,
+    find_address,
+    make_config,
+    open_listener,
+    print_address,
+)
 from starlings.core.errors import Reason
 from starlings.node.data import normalise_data
 from starlings.rest.forms import parse_form
@@ -138,7 +144,7 @@ def serve_bare(post_bytes: int, get_bytes: int) -> None:
         config = make_config(app, BoundedHttpServer(), _no_sockets, Settings())  # type: ignore[arg-type]
         with contextlib.closing(open_listener("127.0.0.1", 0)) as listener:
             server: uvicorn.Server = ListeningServer(
-                config, lambda: print_address(listener, is_secure=False)
+                config, lambda: print_address(find_address(listener, is_secure=False))
             )
             await server.serve([listener])
 
