@@ -49,6 +49,12 @@ async def run_pragma(store: SqliteStore, pragma: str) -> int:
     return cast(int, found[0]) if found else 0
 
 
+def put_connection(store: SqliteStore, connection: object) -> None:
+    """Have the writing thread use another connection, for its reads too."""
+    given = cast(sqlite3.Connection, connection)
+    store._writer._connection = store._writer._loader.connection = given
+
+
 class FailingConnection:
     """Passes on to a real connection, but for one statement, which fails as a broken disk does."""
 
@@ -88,7 +94,7 @@ async def test_8_a_batch_that_fails_at_any_statement_leaves_no_trace(
     for step in range(1, 100):
         before = await _everything(store, desk, target)
         connection = FailingConnection(real, step)
-        store._writer._connection = cast(sqlite3.Connection, connection)
+        put_connection(store, connection)
         commands: list[c.Command] = [
             c.PutMapItem(ref_of(target), "k", b'{"n":%d}' % step, None, None, ADMIN),
             c.SetObjectTtl(ref_of(target), step, ADMIN),
@@ -101,7 +107,7 @@ async def test_8_a_batch_that_fails_at_any_statement_leaves_no_trace(
         answers = await asyncio.gather(
             *(store.execute(one) for one in commands), return_exceptions=True
         )
-        store._writer._connection = real
+        put_connection(store, real)
         if connection.failed is None:
             assert not [one for one in answers if isinstance(one, Exception)]
             break
@@ -166,14 +172,14 @@ async def test_a_full_disk_is_tried_once_a_second_until_it_takes_writes_again(
     await asyncio.gather(*large, return_exceptions=True)
     real = store._writer._connection
     counting = FailingConnection(real, 0)
-    store._writer._connection = cast(sqlite3.Connection, counting)
+    put_connection(store, counting)
     assert not await store.check_writable()
     tried = counting.statements
     assert tried > 0
     for _ in range(10):
         assert not await store.check_writable()
     assert counting.statements == tried  # a second has not passed
-    store._writer._connection = real
+    put_connection(store, real)
     await run_pragma(store, "max_page_count = 1000000")
     store._writer._probed_at -= 1.0
     assert await store.check_writable()
@@ -199,10 +205,10 @@ async def test_a_job_that_changes_nothing_proves_nothing_of_the_disk(
 ) -> None:
     target = await a_map(desk)
     real = store._writer._connection
-    store._writer._connection = cast(sqlite3.Connection, FailingConnection(real, 1))
+    put_connection(store, FailingConnection(real, 1))
     with pytest.raises(Fault):
         await desk.put(target, "k")
-    store._writer._connection = real
+    put_connection(store, real)
     assert await store.purge(10) == 0
     assert not store.is_writable
     assert (await desk.remove(target)).is_removed
@@ -240,10 +246,10 @@ async def test_8_when_rolling_back_fails_too_the_next_batch_does_it(
                 raise sqlite3.OperationalError("disk I/O error")
             return super().execute(statement, *values)
 
-    store._writer._connection = cast(sqlite3.Connection, Stuck(real, 0))
+    put_connection(store, Stuck(real, 0))
     with pytest.raises(Fault):
         await desk.put(target, "k")
-    store._writer._connection = real
+    put_connection(store, real)
     assert real.in_transaction
     assert (await desk.put(target, "l")).event.event_id == 0
     assert [item.key for item in await desk.list_all(target)] == ["l"]
@@ -306,7 +312,7 @@ async def test_a_disk_that_fails_while_a_batch_is_split_faults_the_rest_at_once(
                 raise sqlite3.OperationalError("database or disk is full")
             return super().execute(statement, *values)
 
-    store._writer._connection = cast(sqlite3.Connection, Breaking(real, 0))
+    put_connection(store, Breaking(real, 0))
     poison = Actor(cast(str, b"bytes"))
     commands = [
         c.PutMapItem(ref_of(target), f"k{n}", b"{}", None, None, poison if n == 9 else ADMIN)
@@ -315,7 +321,7 @@ async def test_a_disk_that_fails_while_a_batch_is_split_faults_the_rest_at_once(
     answers = await asyncio.gather(
         *(store.execute(one) for one in commands), return_exceptions=True
     )
-    store._writer._connection = real
+    put_connection(store, real)
     assert [isinstance(one, ItemOutcome) for one in answers] == [True] * 2 + [False] * 8
     assert {one.reason for one in answers if isinstance(one, Fault)} == {Reason.UNAVAILABLE}
     assert began == 4

@@ -21,24 +21,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from starlings.core.commands import Command, CreateObject
+from starlings.core.commands import Command
 from starlings.core.decide import decide
 from starlings.core.errors import Fault, IdTaken, Reason, Refusal
 from starlings.core.limits import Limits
-from starlings.core.objects import (
-    Item,
-    ItemKey,
-    Kind,
-    Match,
-    ObjectRef,
-    Permission,
-    Service,
-    SyncObject,
-)
-from starlings.core.rules import is_text
-from starlings.core.sids import find_oid
 from starlings.core.state import Outcome
 from starlings.core.webhook_rules import webhooks_of
 from starlings.storage.batcher import Results
@@ -48,6 +35,7 @@ from starlings.storage.sqlite.backlog import MOST_WAITING, Backlog
 from starlings.storage.sqlite.cuts import newest_cut_id
 from starlings.storage.sqlite.database import migrate, open_writer
 from starlings.storage.sqlite.housekeeping import Retained, trim_log
+from starlings.storage.sqlite.loader import Loader
 from starlings.storage.sqlite.shrinking import Shrinker
 from starlings.storage.store import Batch
 from starlings.storage.working_set import Changes, WorkingSet
@@ -100,22 +88,10 @@ _PUT_PERMISSION = (
 _PUT_SERVICE = (
     f"INSERT OR REPLACE INTO service ({r.SERVICE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
-_LOAD_CHUNKS = (64, 8, 1)
-_LOAD_OBJECTS = {
-    size: f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid IN ({', '.join('?' * size)})"
-    for size in _LOAD_CHUNKS
-}
-# A join in this order looks each key up; "(oid, key) IN (VALUES ...)" would scan the whole table.
-_LOAD_ITEMS = {
-    size: f"WITH wanted (oid, key) AS (VALUES {', '.join(['(?, ?)'] * size)})"
-    f" SELECT {', '.join('item.' + name for name in r.ITEM_COLUMNS.split(', '))}"
-    " FROM wanted CROSS JOIN item ON item.oid = wanted.oid AND item.key = wanted.key"
-    for size in _LOAD_CHUNKS
-}
 
 
 class Writer:
-    """Implements ``Committer`` and, for the working set, ``Rows``. Lives in the writing thread."""
+    """Implements ``Committer``. Lives in the writing thread."""
 
     def __init__(
         self,
@@ -130,7 +106,8 @@ class Writer:
         self._now = now
         self._new_epoch = new_epoch
         self.backlog = Backlog(most_webhooks)
-        self._working_set = WorkingSet(self, _MEMORY_BYTES)
+        self._loader = Loader()
+        self._working_set = WorkingSet(self._loader, _MEMORY_BYTES)
         self._clock_watch = ClockWatch()
         self.epoch = ""
         self.cut_id = 0
@@ -148,14 +125,14 @@ class Writer:
     # Committer
 
     def open(self) -> None:
-        self._connection = open_writer(self._path)
+        self._connection = self._loader.connection = open_writer(self._path)
         try:
             migrate(self._connection, self._new_epoch)
-            epoch = self._select_one("SELECT value FROM meta WHERE name = 'epoch'", ())
+            epoch = self._loader.select_one("SELECT value FROM meta WHERE name = 'epoch'", ())
             assert epoch is not None  # the first migration wrote it
             self.epoch = str(epoch[0])
             self.cut_id = newest_cut_id(self._connection)
-            newest = self._select_one("SELECT at FROM event ORDER BY id DESC LIMIT 1", ())
+            newest = self._loader.select_one("SELECT at FROM event ORDER BY id DESC LIMIT 1", ())
             self._clock_watch.see(self._now(), newest[0] if newest else 0)
             self._has_webhooks = self._find_webhooks()
         except BaseException:
@@ -314,7 +291,7 @@ class Writer:
         self._roll_back()  # a failed batch may have left its transaction open
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._load_ahead(commands)
+            self._loader.load_ahead(working_set, commands)
             now = self._now()
             outcomes: list[Outcome | Exception] = []
             for command in commands:
@@ -395,132 +372,7 @@ class Writer:
 
     def _find_webhooks(self) -> bool:
         """True if any service has a webhook; while none has, batches don't look at events."""
-        row = self._select_one("SELECT 1 FROM service WHERE webhook_url IS NOT NULL LIMIT 1", ())
+        row = self._loader.select_one(
+            "SELECT 1 FROM service WHERE webhook_url IS NOT NULL LIMIT 1", ()
+        )
         return row is not None
-
-    # Loading
-
-    def _load_ahead(self, commands: Sequence[Command]) -> None:
-        """Read the objects and items that the commands name, many with one statement."""
-        working_set = self._working_set
-        oids: dict[int, None] = {}
-        for command in commands:
-            ref = getattr(command, "ref", None)
-            if ref is None:
-                oid = command.oid if isinstance(command, CreateObject) else None
-            else:
-                oid = find_oid(ref.name)
-            if oid is not None and oid < 1 << 63 and not working_set.knows_object(oid):
-                oids[oid] = None
-        if oids:
-            found = self._select_chunks(_LOAD_OBJECTS, [(oid,) for oid in oids])
-            for row in found:
-                working_set.know_object(r.object_of(row))
-                oids.pop(row[0], None)
-            for oid in oids:
-                working_set.know_no_object(oid)
-        places: dict[tuple[int, ItemKey], None] = {}
-        for command in commands:
-            key = getattr(command, "key", None)
-            ref = getattr(command, "ref", None)
-            if key is None or ref is None:
-                continue
-            oid = self._find_oid(ref)
-            if oid is not None and _fits(key) and not working_set.knows_item((oid, key)):
-                places[oid, key] = None
-        if places:
-            for row in self._select_chunks(_LOAD_ITEMS, list(places)):
-                item = r.item_of(row)
-                place = (item.oid, item.key)
-                places.pop(place, None)
-                working_set.know_item(place, item)
-            for place in places:
-                working_set.know_item(place, None)
-
-    def _find_oid(self, ref: ObjectRef) -> int | None:
-        oid = find_oid(ref.name)
-        if oid is None:
-            return self._working_set.find_known_oid(ref.service_oid, ref.kind, ref.name)
-        return oid if oid < 1 << 63 else None
-
-    def _select_chunks(
-        self, statements: dict[int, str], keys: Sequence[tuple[Any, ...]]
-    ) -> list[tuple[Any, ...]]:
-        """Rows of many keys; a chunk that isn't full repeats its last key."""
-        found: list[tuple[Any, ...]] = []
-        start = 0
-        while start < len(keys):
-            left = len(keys) - start
-            size = 64 if left > 8 else 8 if left > 1 else 1
-            chunk = list(keys[start : start + size])
-            chunk += [chunk[-1]] * (size - len(chunk))
-            values = [value for key in chunk for value in key]
-            found += self._connection.execute(statements[size], values).fetchall()
-            start += size
-        return found
-
-    def _select_one(self, statement: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        try:
-            row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
-        except (OverflowError, UnicodeEncodeError):  # a value that no row can have
-            return None
-        return row
-
-    # Rows
-
-    def load_service(self, oid: int) -> Service | None:
-        row = self._select_one(f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE oid = ?", (oid,))
-        return None if row is None else r.service_of(row)
-
-    def load_default_service(self, account_sid: str) -> Service | None:
-        row = self._select_one(
-            f"SELECT {r.SERVICE_COLUMNS} FROM service"
-            " WHERE account_sid = ? AND unique_name IS NOT NULL",
-            (account_sid,),
-        )
-        return None if row is None else r.service_of(row)
-
-    def count_services(self, account_sid: str) -> int:
-        row = self._select_one(
-            "SELECT count(*) FROM service WHERE account_sid = ? AND unique_name IS NULL",
-            (account_sid,),
-        )
-        assert row is not None
-        return int(row[0])
-
-    def load_object(self, oid: int) -> SyncObject | None:
-        row = self._select_one(f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE oid = ?", (oid,))
-        return None if row is None else r.object_of(row)
-
-    def load_object_named(self, service_oid: int, kind: Kind, name: str) -> SyncObject | None:
-        row = self._select_one(
-            f"SELECT {r.OBJECT_COLUMNS} FROM object WHERE service_oid = ? AND kind = ?"
-            " AND unique_name = ? AND is_removed = 0",
-            (service_oid, kind, name),
-        )
-        return None if row is None else r.object_of(row)
-
-    def load_item(self, oid: int, key: ItemKey) -> Item | None:
-        row = self._select_one(
-            f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ? AND key = ?", (oid, key)
-        )
-        return None if row is None else r.item_of(row)
-
-    def load_permission(self, oid: int, identity: str, match: Match) -> Permission | None:
-        row = self._select_one(
-            f"SELECT {r.PERMISSION_COLUMNS} FROM permission"
-            " WHERE oid = ? AND identity = ? AND match = ?",
-            (oid, identity, match),
-        )
-        return None if row is None else r.permission_of(row)
-
-    def load_patterns(self, oid: int) -> list[Permission]:
-        rows = self._connection.execute(
-            f"SELECT {r.PERMISSION_COLUMNS} FROM {r.PATTERNS} WHERE oid = ? AND match > 1", (oid,)
-        )
-        return [r.permission_of(row) for row in rows]
-
-
-def _fits(key: ItemKey) -> bool:
-    """False for what is no item's key, and what SQLite can't even compare with."""
-    return is_text(key) if isinstance(key, str) else key < 1 << 63
