@@ -80,6 +80,22 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
             migrate(connection, "epoch")
 
 
+@pytest.mark.parametrize("version", [0, 3])
+def test_another_programs_database_is_refused_and_left_as_it_is(
+    tmp_path: Path, version: int
+) -> None:
+    file = tmp_path / "x.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.commit()
+    before = file.read_bytes()
+    for open_file in (open_writer, open_reader):
+        with pytest.raises(DatabaseError, match="no database of starlings"):
+            open_file(file)
+    assert file.read_bytes() == before
+
+
 def test_a_migration_that_fails_leaves_the_schema_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ import sqlite3
 from pathlib import Path
 
 from starlings.storage.sqlite.cuts import cut_history
-from starlings.storage.sqlite.database import refuse_newer
+from starlings.storage.sqlite.database import refuse_unknown
 
 __all__ = ["back_up", "companions_of", "is_begun", "is_in_the_way", "put_back"]
 
@@ -42,7 +42,7 @@ def back_up(database: Path, file: Path) -> None:
         # VACUUM INTO fills an empty file, which keeps the mode that we give it.
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with contextlib.closing(_connect(database, "ro")) as connection:
-            refuse_newer(connection)
+            refuse_unknown(connection)
             connection.execute("VACUUM INTO ?", (str(temporary),))
         _sync(temporary)
         for companion in companions_of(file):

@@ -18,7 +18,7 @@ from starlings.core.events import VISIBLE, EventType
 from starlings.core.objects import Kind
 from starlings.storage.sqlite.check_webhooks import WEBHOOK_COUNTS, WEBHOOK_RULES, WEBHOOK_SCHEMA
 from starlings.storage.sqlite.cuts import CUT_IDS
-from starlings.storage.sqlite.database import DatabaseError, is_damage, open_reader, refuse_newer
+from starlings.storage.sqlite.database import DatabaseError, is_damage, open_reader, refuse_unknown
 
 __all__ = ["CheckReport", "Finding", "check_database"]
 
@@ -177,7 +177,7 @@ def check_database(database: Path, now: int) -> CheckReport:
 
 def _check(connection: sqlite3.Connection, now: int) -> CheckReport:
     connection.execute("BEGIN")
-    version = refuse_newer(connection)
+    version = refuse_unknown(connection)
     if version < 1:
         raise DatabaseError("it has schema 0, so it is no database of starlings")
     findings = list(_check_file(connection))

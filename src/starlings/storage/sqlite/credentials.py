@@ -21,7 +21,7 @@ from starlings.core.credentials import (
     CredentialsUnreadable,
     RevokedIdentity,
 )
-from starlings.storage.sqlite.database import DatabaseError, refuse_newer
+from starlings.storage.sqlite.database import DatabaseError, refuse_unknown
 
 __all__ = ["CredentialStore"]
 
@@ -62,7 +62,7 @@ class CredentialStore:
                 check_same_thread=False,
             )
             connection.execute("PRAGMA synchronous = FULL")
-            refuse_newer(connection)
+            refuse_unknown(connection)
             connection.execute("SELECT 1 FROM account, api_key, meta LIMIT 1").fetchone()
         except (sqlite3.Error, DatabaseError) as error:
             if connection is not None:

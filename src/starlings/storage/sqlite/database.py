@@ -20,7 +20,7 @@ __all__ = [
     "migrate",
     "open_reader",
     "open_writer",
-    "refuse_newer",
+    "refuse_unknown",
 ]
 
 FILE_NAME = "starlings.db"
@@ -55,12 +55,13 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """A connection that may write; makes the file if it isn't there.
 
     Raises:
-        DatabaseError: A setting that durability rests on can't be had.
+        DatabaseError: A setting that durability rests on can't be had; or as ``refuse_unknown``.
         sqlite3.Error: The file can't be opened or is no database.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+        refuse_unknown(connection)  # before anything is changed in the file
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -89,7 +90,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads, of committed state.
 
     Raises:
-        DatabaseError: As ``open_writer``, or the file was written by a newer version.
+        DatabaseError: As ``open_writer``, or as ``refuse_unknown``.
         sqlite3.Error: As ``open_writer``.
     """
     connection = sqlite3.connect(
@@ -104,20 +105,23 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIBIBYTES}")
         if connection.execute("PRAGMA query_only").fetchone()[0] != 1:
             raise DatabaseError(f"{path}: a read-only connection can't be had")
-        refuse_newer(connection)
+        refuse_unknown(connection)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def refuse_newer(connection: sqlite3.Connection) -> int:
+def refuse_unknown(connection: sqlite3.Connection) -> int:
     """See that we know the tables; the version of their schema, 0 if there are none yet.
 
     Raises:
-        DatabaseError: The file was written by a newer version.
+        DatabaseError: The file was written by a newer version, or by another program.
         sqlite3.Error: It can't be read or is no database.
     """
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    if tables and "meta" not in tables:
+        raise DatabaseError("The file is no database of starlings: move it away")
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA_VERSION:
         raise DatabaseError(
@@ -137,9 +141,9 @@ def migrate(connection: sqlite3.Connection, epoch: str) -> None:
     """Bring the schema up to date, each step in a transaction; a new database gets ``epoch``.
 
     Raises:
-        DatabaseError: The file was written by a newer version.
+        DatabaseError: The file was written by a newer version, or by another program.
     """
-    version = refuse_newer(connection)
+    version = refuse_unknown(connection)
     for number, script in _list_migrations()[version:]:
         connection.execute("BEGIN IMMEDIATE")
         try:

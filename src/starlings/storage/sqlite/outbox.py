@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from starlings.core.webhook_rules import Webhook
 from starlings.storage.outbox import Entry, FailedAttempt, Lane, OutboxCounts, Reached
 from starlings.storage.sqlite.backlog import WEBHOOK_COLUMNS, Backlog
-from starlings.storage.sqlite.database import refuse_newer
+from starlings.storage.sqlite.database import refuse_unknown
 
 __all__ = [
     "SqliteOutbox",
@@ -349,7 +349,7 @@ def _open(database: Path) -> Iterator[sqlite3.Connection]:
     )
     try:
         connection.execute("PRAGMA synchronous = FULL")
-        refuse_newer(connection)
+        refuse_unknown(connection)
         yield connection
     finally:
         connection.close()
