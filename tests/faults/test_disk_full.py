@@ -93,7 +93,7 @@ def _is_log_copied(database: Path) -> bool:
     """Copy the write-ahead log into the database; whether nothing is left to be copied."""
     with closing(sqlite3.connect(database)) as connection:
         busy, log_pages, copied_pages = connection.execute("PRAGMA wal_checkpoint").fetchone()
-    return busy == 0 and log_pages == copied_pages
+    return (busy, log_pages) == (0, copied_pages)
 
 
 def _assert_nothing_lost(
