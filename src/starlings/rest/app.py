@@ -79,8 +79,8 @@ class RestApp:
 
     Args:
         public_url: The base of all URLs in answers; None to take it from each request.
-            is_trusted_proxy: True for the address of a proxy whose ``X-Forwarded-`` headers are to
-            be believed.
+        is_trusted_proxy: True for the address of a proxy whose ``X-Forwarded-`` headers are to be
+            believed.
     """
 
     def __init__(

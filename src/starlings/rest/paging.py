@@ -148,8 +148,10 @@ def parse_page_request(
     """What a query asks for.
 
     Args:
-        listing: A word for what is listed. position_type: Of its positions. parse_from: Reads
-            ``From``; None if the listing has neither that nor ``Bounds`` and ``Order``.
+        listing: A word for what is listed.
+        position_type: Of its positions.
+        parse_from: Reads ``From``; None if the listing has neither that nor ``Bounds`` and
+            ``Order``.
 
     Raises:
         Refusal: BAD_PAGE_SIZE, BAD_PAGE_TOKEN, BAD_ORDER, BAD_BOUNDS, BAD_LIST_INDEX, BAD_MAP_KEY,

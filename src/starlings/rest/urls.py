@@ -29,8 +29,9 @@ class Origin:
 
     Args:
         public_url: Scheme, host and perhaps port and path, as callers see them; None to take them
-            from each request. is_trusted_proxy: True for the address of a proxy whose
-            ``X-Forwarded-`` headers are to be believed.
+            from each request.
+        is_trusted_proxy: True for the address of a proxy whose ``X-Forwarded-`` headers are to be
+            believed.
     """
 
     def __init__(self, public_url: str | None, is_trusted_proxy: Callable[[str], bool]) -> None:

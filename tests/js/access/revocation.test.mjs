@@ -14,6 +14,8 @@ const BEFORE_MS = 500;
 const AFTER_MS = 1300;
 const ALLOWED_MS = 1000;
 const TICK_MS = 10;
+// Of the rate: so many events flow before and after, however long a busy machine takes for them.
+const SHARE = 0.6;
 
 const account = process.env.STARLINGS_TEST_ACCOUNT_SID;
 const authorization = `Basic ${btoa(`${account}:${process.env.STARLINGS_TEST_AUTH_TOKEN}`)}`;
@@ -45,14 +47,21 @@ function clock(emitter, name) {
   return times;
 }
 
+/** Lets events flow for a time, until the witness has seen as many as belong to it. */
+async function letFlow(seen, ms) {
+  const enough = seen.length + (SHARE * RATE * ms) / 1000;
+  await pause(ms);
+  await until(() => seen.length >= enough, () => `only ${seen.length} events flowed`);
+}
+
 /** Runs the flow, revokes in the middle of it, and prints what was counted. */
 async function measure(t, send, listeners, seen, revoke) {
   let isOver = false;
   const flowing = flow(send, () => isOver);
-  await pause(BEFORE_MS);
+  await letFlow(seen, BEFORE_MS);
   await revoke();
   const acknowledged = performance.now();
-  await pause(AFTER_MS);
+  await letFlow(seen, AFTER_MS);
   isOver = true;
   const { count, seconds } = await flowing;
   await until(() => seen.length === count, () => `the witness saw ${seen.length} of ${count}`);
@@ -66,8 +75,6 @@ async function measure(t, send, listeners, seen, revoke) {
   const texts = figures.map(({ text }) => text).join("; ");
   t.diagnostic(`${(count / seconds).toFixed(0)} events a second, ${texts}`);
   console.log(`FIGURES ${t.name}: ${(count / seconds).toFixed(0)} events a second; ${texts}`);
-  // A busy machine sends less often; but a flow it must be, or nothing could come late.
-  assert.ok(count / seconds > RATE * 0.3, `only ${count / seconds} events a second`);
   assert.deepEqual(figures.filter(({ late }) => late > 0), []);
 }
 
