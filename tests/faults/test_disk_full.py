@@ -83,7 +83,7 @@ def _wait_until_writable(raw: httpx.Client, items: str, acknowledged: list[int])
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -180,7 +180,6 @@ def test_a_kill_on_a_full_disk_loses_nothing_acknowledged(server: ServerProcess)
     _assert_nothing_lost(server, items, acknowledged, unknown=0)
 
 
-@pytest.mark.timeout(400)  # a busy machine takes several times the 20 s of an idle one
 def test_what_is_removed_gives_its_space_back_on_a_disk_with_little_room(tmp_path: Path) -> None:
     retention = {"STARLINGS_LOG_RETENTION": "0", "STARLINGS_TOMBSTONE_RETENTION": "0"}
     with ServerProcess(tmp_path / "data", environment=retention) as server:
