@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -19,6 +18,9 @@ PARAMETERS = {
     "ItemData": '{"text":"100 % + more"}',
 }
 
+PATIENCE_SECONDS = 60.0
+"""Longer than what doesn't wait can take on a busy machine."""
+
 
 @pytest.fixture(scope="module")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
@@ -29,6 +31,13 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
 @pytest.fixture
 async def deliverer() -> AsyncIterator[Deliverer]:
     deliverer = Deliverer(may_be_private=True, connections=20, timeout_seconds=1.0)
+    yield deliverer
+    await deliverer.close()
+
+
+@pytest.fixture
+async def patient_deliverer() -> AsyncIterator[Deliverer]:
+    deliverer = Deliverer(may_be_private=True, connections=20, timeout_seconds=PATIENCE_SECONDS)
     yield deliverer
     await deliverer.close()
 
@@ -88,11 +97,11 @@ async def test_a_redirect_is_not_followed(receiver: Receiver, deliverer: Deliver
 
 
 async def test_a_body_without_end_is_cut_off_and_the_webhook_counts_as_delivered(
-    receiver: Receiver, deliverer: Deliverer
+    receiver: Receiver, patient_deliverer: Deliverer
 ) -> None:
-    started = time.monotonic()
-    assert await deliver(deliverer, receiver.url("endless")) == (True, "status 200")
-    assert time.monotonic() - started < 1.0
+    async with asyncio.timeout(PATIENCE_SECONDS / 2):
+        outcome = await deliver(patient_deliverer, receiver.url("endless"))
+    assert outcome == (True, "status 200")
 
 
 async def test_a_private_address_is_refused_by_default(receiver: Receiver) -> None:
@@ -131,15 +140,16 @@ async def test_a_proxy_of_the_environment_is_not_used(
 
 
 async def test_targets_that_hang_do_not_hold_up_others(
-    receiver: Receiver, deliverer: Deliverer
+    receiver: Receiver, patient_deliverer: Deliverer
 ) -> None:
     hanging = [
-        asyncio.create_task(deliver(deliverer, receiver.url(f"hang/{number}")))
+        asyncio.create_task(deliver(patient_deliverer, receiver.url(f"hang/{number}")))
         for number in range(10)
     ]
     await asyncio.sleep(0)
-    started = time.monotonic()
     for _ in range(10):
-        assert (await deliver(deliverer, receiver.url("ok/beside")))[0]
-    assert time.monotonic() - started < 0.9
-    assert [await one for one in hanging] == [(False, "no answer within 1 s")] * 10
+        assert (await deliver(patient_deliverer, receiver.url("ok/beside")))[0]
+    assert not any(one.done() for one in hanging)
+    for one in hanging:
+        one.cancel()
+    await asyncio.wait(hanging)

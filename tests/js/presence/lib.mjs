@@ -5,7 +5,7 @@ import { World } from "../lib/clients.mjs";
 import { restUrl } from "../lib/environment.mjs";
 import { until } from "../lib/waiting.mjs";
 
-export const WINDOW_MS = 1000;
+export const WINDOW_MS = 2000;
 
 const login = Buffer.from(
   `${process.env.STARLINGS_TEST_ACCOUNT_SID}:${process.env.STARLINGS_TEST_AUTH_TOKEN}`,

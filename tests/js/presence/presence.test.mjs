@@ -44,10 +44,13 @@ test("who comes back within the window was never gone", async () => {
   assert.deepEqual(events.filter(({ item, key }) => (item?.key ?? key) === "bea"), []);
 });
 
-test("a client counts once while its old connection is not known to be dead", async () => {
+test("a client counts once while its old connection is not known to be dead", async (t) => {
   const proxy = await Proxy.listen(socketUrl);
-  after(() => proxy.close());
   const client = await world.connect("cat", { url: proxy.url });
+  t.after(async () => {
+    await client.shutdown();
+    await proxy.close();
+  });
   const before = await entryThat(map, "cat", (data) => data?.endpoints === 1);
   const actions = await client.map("on-disconnect");
   await subscribed(actions);
@@ -120,9 +123,11 @@ test("the Map can be renamed and switched off while clients are connected", asyn
   const fresh = await client.map("who");
   await entryThat(fresh, "eve", (data) => data?.endpoints === 1);
   await until(() => removed.length === 1);
+  const gone = collect(fresh, "removed");
   const off = await presenceSettings(other.serviceSid, { Enabled: "false" });
   assert.equal(off.body.enabled, false);
   await assert.rejects(other.rest.syncMaps("who").fetch(), { status: 404 });
+  await until(() => gone.length === 1);  // or the client would take the one that it knows
   await client.map("who");
   const taken = await presenceSettings(other.serviceSid, { Enabled: "true", MapUniqueName: "who" });
   assert.deepEqual([taken.status, taken.body.code], [409, 54301]);
