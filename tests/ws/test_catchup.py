@@ -13,6 +13,7 @@ from starlings.core.errors import Fault, Reason
 from starlings.core.limits import OFF
 from starlings.core.objects import Kind, ObjectRef, SyncObject
 from starlings.ws import catchup
+from starlings.ws.inbox import MOST_REPLY_BYTES
 from tests.ws.sessions import ADMIN, World, a_world, settle, subscription_body
 
 Events = list[dict[str, Any]]
@@ -425,7 +426,7 @@ async def test_nothing_is_sent_to_a_connection_without_room() -> None:
     async with a_world() as world:
         sid, _ = await a_map(world, 2)
         peer = await world.ready()
-        peer.connection.queued_bytes = 10_000_000
+        peer.connection.queued_bytes = MOST_REPLY_BYTES
         assert await peer.subscribe((sid, "map", -1)) == []
         peer.connection.queued_bytes = 0
         peer.session.on_drained()
@@ -437,7 +438,7 @@ async def test_a_session_that_ends_while_it_waits_for_room_waits_no_longer() -> 
     async with a_world() as world:
         sid, _ = await a_map(world, 2)
         peer = await world.ready()
-        peer.connection.queued_bytes = 10_000_000
+        peer.connection.queued_bytes = MOST_REPLY_BYTES
         await peer.subscribe((sid, "map", -1))
         peer.lose()
         await settle()
@@ -450,7 +451,7 @@ async def test_what_the_kernel_takes_at_once_is_not_waited_for() -> None:
         sid, _ = await a_map(world, 2)
         peer = await world.ready()
         connection = peer.connection
-        connection.queued_bytes = 10_000_000
+        connection.queued_bytes = MOST_REPLY_BYTES
         connection.flush = lambda: setattr(connection, "queued_bytes", 0)  # type: ignore[method-assign]
         assert told(await asyncio.wait_for(peer.subscribe((sid, "map", -1)), 5))[-1] == completed(1)
 

@@ -13,14 +13,17 @@ from starlings.core.errors import Fault, Reason
 from starlings.core.limits import OFF
 from starlings.core.objects import Kind
 from starlings.storage.memory import MemoryStore
+from starlings.wire.messages import Notification
 from starlings.ws import inbox
 from starlings.ws.inbox import (
+    MOST_CHANGE_BYTES,
     MOST_REPLY_BYTES,
     MOST_REQUEST_BYTES,
     MOST_REQUESTS,
     REQUEST_ID_CHARACTERS,
 )
-from tests.ws.sessions import a_world, settle, subscription_body
+from starlings.ws.outbox import OutboxLimits
+from tests.ws.sessions import ADMIN, a_world, settle, subscription_body
 
 
 async def test_the_reply_comes_before_the_own_event() -> None:
@@ -255,7 +258,7 @@ async def test_reads_wait_for_room_however_many_are_asked_for_at_once(path: str)
         assert got == wanted
 
 
-async def test_a_change_waits_for_no_room_and_its_reply_comes_before_its_event() -> None:
+async def test_a_change_passes_waiting_reads_and_its_reply_comes_before_its_event() -> None:
     async with a_world() as world:
         peer = await world.ready()
         sid, _ = await world.create(Kind.DOCUMENT)
@@ -274,6 +277,45 @@ async def test_a_change_waits_for_no_room_and_its_reply_comes_before_its_event()
         (reply,) = peer.take()
         assert reply.id == read
         assert json.loads(reply.payload)["data"] == {"a": 1}
+
+
+@pytest.mark.parametrize("size", [10, 1_000, 16_000])
+async def test_changes_wait_for_room_in_order_however_many_are_sent_at_once(size: int) -> None:
+    """A client that was busy for a while sends all that it has to; it is no slow reader yet."""
+    count = 4_000_000 // (size + 5_000)
+    async with a_world() as world:
+        peer = await world.ready()
+        connection = peer.connection
+        sid, ref = await world.create(Kind.LIST)
+        await peer.subscribe((sid, "list", -1))
+        connection.is_stalled = True
+        connection.queued_bytes = 0
+        path, body = f"/v3/Lists/{sid}/Items", {"data": {"x": "y" * size}}
+        sent = [peer.ask_nowait("POST", path, body) for _ in range(count)]
+        got: list[str] = []
+        while len(got) < count:
+            await settle()
+            assert 0 < connection.queued_bytes < OutboxLimits().queued_bytes
+            got += [one.id for one in peer.take() if not isinstance(one, Notification)]
+            connection.queued_bytes = 0
+            peer.session.on_drained()
+        assert got == sent
+        assert (await world.node.read_object(ref, ADMIN)).item_count == count
+
+
+async def test_changes_that_wait_are_carried_out_when_their_client_leaves() -> None:
+    async with a_world() as world:
+        peer = await world.ready()
+        sid, ref = await world.create(Kind.LIST)
+        peer.connection.is_stalled = True
+        peer.connection.queued_bytes = MOST_CHANGE_BYTES
+        for number in range(3):
+            peer.ask_nowait("POST", f"/v3/Lists/{sid}/Items", {"data": {"n": number}})
+        await settle()
+        assert (await world.node.read_object(ref, ADMIN)).item_count == 0
+        peer.lose()
+        await settle()
+        assert (await world.node.read_object(ref, ADMIN)).item_count == 3
 
 
 async def test_reads_that_wait_end_with_their_session() -> None:
@@ -323,7 +365,7 @@ async def test_a_storm_of_subscriptions_is_bounded() -> None:
         peer = await world.ready()
         sid, _ = await world.create(Kind.MAP)
         peer.connection.is_stalled = True
-        peer.connection.queued_bytes = 10_000_000
+        peer.connection.queued_bytes = MOST_REPLY_BYTES
         statuses = [
             (
                 await peer.ask(

@@ -5,11 +5,11 @@ face, and its reply leaves when its result is there, so replies come in the orde
 reply is sent in the very step in which the result is known. The events of a change are told in a
 later one, so a client has the reply before them. [wire-protocol 8.4]
 
-No reply ever waits for the connection, or it could come behind its own event. Instead *reads* wait
-before they are carried out, in order: each promises a reply of some size at most, and what is
-promised must fit with what the connection has not taken. So a client may ask for as much as it
-likes at once, and is sent as much as its link carries. Changes wait for nothing: their replies are
-small, and one that came is carried out also if its client leaves.
+No reply ever waits for the connection, or it could come behind its own event. Instead requests
+wait before they are carried out, in order: each promises a reply of some size at most, a change its
+event too, and what is promised must fit with what the connection has not taken. So a client may ask
+for as much as it likes at once, and is sent as much as its link carries. Changes pass by the reads
+that wait, whose replies are large, and one that came is carried out also if its client leaves.
 
 1. A change with a request id is carried out once, however often it comes: a repetition gets the
    answer of the first, also on another connection (see ``starlings.node.repeats``).
@@ -44,6 +44,7 @@ from starlings.ws.render import render_error
 from starlings.ws.requests import Caller, RequestHandler, is_change
 
 __all__ = [
+    "MOST_CHANGE_BYTES",
     "MOST_REPLY_BYTES",
     "MOST_REQUESTS",
     "MOST_REQUEST_BYTES",
@@ -58,9 +59,13 @@ MOST_REQUESTS = 1_000
 """Requests of one connection under way; more are answered 429."""
 MOST_REQUEST_BYTES = 4 * 1024 * 1024
 """Of the frames of those requests, 256 changes of the largest data; one is always taken."""
-MOST_REPLY_BYTES = 512 * 1024
+MOST_REPLY_BYTES = 448 * 1024
 """Of replies to come and of what the connection has not taken; reads beyond wait. A search and a
 page of catching up may come on top of it, and ``OutboxLimits.queued_bytes`` are enough for all."""
+MOST_CHANGE_BYTES = 512 * 1024
+"""The same for changes and their events, so that who sends without reading is stalled, not cut off.
+An event comes a little after its reply, when the next changes may have begun: so it may be twice as
+much for a moment, and ``OutboxLimits.queued_bytes`` are enough for that too."""
 REQUEST_ID_CHARACTERS = 128
 """Of a request's id, which goes into the log and is remembered for a while; the SDKs send 34."""
 _SUBSCRIBED = encode_subscription_response(100, 30_000)
@@ -87,7 +92,7 @@ class _Job(NamedTuple):
     request: Request
     size_bytes: int
     reply_bytes: int
-    """How large the reply may become."""
+    """How large the reply may become, and a change's event."""
 
 
 class Inbox:
@@ -114,7 +119,8 @@ class Inbox:
         "_spawn",
         "_tokens",
         "_tokens_at",
-        "_waiting",
+        "_waiting_changes",
+        "_waiting_reads",
     )
 
     def __init__(
@@ -143,8 +149,9 @@ class Inbox:
         self._request_bytes = 0
         self._promised_bytes = 0
         """Of replies to requests that are being carried out."""
-        self._waiting: deque[_Job] = deque()
-        """Reads for whose replies there is no room."""
+        # Those for whose replies there is no room.
+        self._waiting_changes: deque[_Job] = deque()
+        self._waiting_reads: deque[_Job] = deque()
         self._tokens = 0.0
         self._tokens_at = -math.inf  # a full bucket at first
 
@@ -171,20 +178,32 @@ class Inbox:
             return
         self._requests += 1
         self._request_bytes += size_bytes
-        job = _Job(request, size_bytes, self._handler.most_reply_bytes(request))
-        if is_change(request) or (not self._waiting and self._has_room(job)):
+        reply_bytes = self._handler.most_reply_bytes(request)
+        if is_change(request):
+            job = _Job(request, size_bytes, reply_bytes + size_bytes)
+            waiting, most_bytes = self._waiting_changes, MOST_CHANGE_BYTES
+        else:
+            job = _Job(request, size_bytes, reply_bytes)
+            waiting, most_bytes = self._waiting_reads, MOST_REPLY_BYTES
+        if not waiting and self._has_room(job, most_bytes):
             self._start(job)
         else:
-            self._waiting.append(job)
+            waiting.append(job)
 
     def go_on(self) -> None:
         """There may be room again: begin with what waits for it."""
-        while self._waiting and self._has_room(self._waiting[0]):
-            self._start(self._waiting.popleft())
+        for waiting, most_bytes in (
+            (self._waiting_changes, MOST_CHANGE_BYTES),
+            (self._waiting_reads, MOST_REPLY_BYTES),
+        ):
+            while waiting and self._has_room(waiting[0], most_bytes):
+                self._start(waiting.popleft())
 
     def end(self) -> None:
         """The session is over: nobody hears the replies to what waits."""
-        self._waiting.clear()
+        self._waiting_reads.clear()
+        while self._waiting_changes:
+            self._start(self._waiting_changes.popleft())
 
     def take_removal(self, request_id: str) -> Subscription | None:
         """Under which subscription this removal of an item was asked for, if its reply tells it.
@@ -206,8 +225,8 @@ class Inbox:
         self._tokens -= 1.0
         return True
 
-    def _has_room(self, job: _Job) -> bool:
-        return self._asker.has_room(self._promised_bytes + job.reply_bytes, MOST_REPLY_BYTES)
+    def _has_room(self, job: _Job, most_bytes: int) -> bool:
+        return self._asker.has_room(self._promised_bytes + job.reply_bytes, most_bytes)
 
     def _start(self, job: _Job) -> None:
         self._promised_bytes += job.reply_bytes
