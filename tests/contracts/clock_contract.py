@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from starlings.core import commands as c
@@ -12,9 +10,7 @@ from starlings.core.errors import Reason, Refusal
 from starlings.core.objects import Kind, Match
 from starlings.storage.store import Store
 from tests.contracts.desk import ADMIN, Clock, ref_of
-
-if TYPE_CHECKING:
-    from tests.contracts.store_contract import Setting
+from tests.contracts.setting import Setting
 
 __all__ = ["ClockContract"]
 

@@ -3,7 +3,7 @@
 A store owns the rows of services, objects, items and permissions, and the log of events. Adapters:
 ``memory`` (the model that tests compare with) and ``sqlite`` (the embedded default).
 
-Invariants, tested by number in ``tests/contracts/store_contract.py``:
+Invariants, tested by number in ``tests/contracts``:
 
 1. ``execute`` answers only when the outcome is durable. A refused command has changed nothing.
 2. The rows, the events and the counters of a command change together or not at all.
