@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 # These talk to real transports, and each loop has its own.
-ON_BOTH_LOOPS = {"test_deflate.py", "test_transport.py", "test_http.py"}
+ON_BOTH_LOOPS = {"test_deflate_sockets.py", "test_transport.py", "test_http.py"}
 # Elsewhere nothing is gathered.
 ON_UVLOOP = {"test_gatherer.py"}
 
