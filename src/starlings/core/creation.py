@@ -16,7 +16,7 @@ from starlings.core.rules import (
     check_ttl,
     expiry_of,
     get_service,
-    remove_object,
+    removal_of_object,
 )
 from starlings.core.state import Change, Decision, ObjectOutcome, State
 
@@ -47,42 +47,21 @@ def create_object(state: State, command: CreateObject, now: int, limits: Limits)
         if present is not None:
             if present.is_live(now):
                 raise Refusal(Reason.NAME_TAKEN)
-            removed, gone = remove_object(present, Actor(SYSTEM), None, now)
+            removed, gone = removal_of_object(present, Actor(SYSTEM), None, now)
             changes.append(removed)
             events.append((removed, gone))
     if state.is_oid_taken(command.oid):
         raise IdTaken
-    kind = command.kind
-    expires_at = expiry_of(command.ttl, now)
-    data = command.data
-    if kind is Kind.DOCUMENT and data is None:
-        data = b"{}"
-    event_id = 0 if kind is Kind.DOCUMENT else -1
-    created = SyncObject(
-        command.oid,
-        command.sid,
-        command.service_oid,
-        kind,
-        name,
-        data,
-        1,
-        event_id,
-        0,
-        0,
-        now,
-        now,
-        expires_at,
-        command.actor.identity,
-    )
+    created = _make_object(command, now)
     event = Event(
-        command.oid,
-        1,
-        event_id,
+        created.oid,
+        created.seq,
+        created.event_id,
         EventType.OBJECT_CREATED,
         now,
         None,
-        data,
-        expires_at,
+        created.data,
+        created.expires_at,
         command.actor.identity,
         command.actor.endpoint,
         command.request_id,
@@ -92,8 +71,30 @@ def create_object(state: State, command: CreateObject, now: int, limits: Limits)
         changes.append(created)
         events.append((created, event))
         return Decision(tuple(changes), tuple(events), ObjectOutcome(created, event))
-    granted = advance(created, now, expires_at=expires_at)
+    granted = advance(created, now, expires_at=created.expires_at)
     grant = permission_event(granted, permission, command.actor, command.request_id, now)
     changes += [granted, permission]
     events += [(created, event), (granted, grant)]
     return Decision(tuple(changes), tuple(events), ObjectOutcome(granted, event))
+
+
+def _make_object(command: CreateObject, now: int) -> SyncObject:
+    """The object as it is after its first event. [rest-api 9]"""
+    is_document = command.kind is Kind.DOCUMENT
+    data = b"{}" if is_document and command.data is None else command.data
+    return SyncObject(
+        command.oid,
+        command.sid,
+        command.service_oid,
+        command.kind,
+        command.unique_name,
+        data,
+        seq=1,
+        event_id=0 if is_document else -1,
+        next_index=0,
+        item_count=0,
+        created_at=now,
+        updated_at=now,
+        expires_at=expiry_of(command.ttl, now),
+        created_by=command.actor.identity,
+    )

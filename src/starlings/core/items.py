@@ -17,9 +17,7 @@ from starlings.core.rules import (
     check_ttl,
     expiry_of,
     get_object,
-)
-from starlings.core.rules import (
-    remove_item as removal,
+    removal_of_item,
 )
 from starlings.core.state import Change, Decision, DropItem, ItemOutcome, State
 
@@ -94,7 +92,7 @@ def write_item(target: SyncObject, write: ItemWrite, now: int, limits: Limits) -
     events: list[tuple[SyncObject, Event]] = []
     present = write.present
     if present is not None and not present.is_live(now):
-        target, gone = removal(target, present, Actor(SYSTEM), None, now)
+        target, gone = removal_of_item(target, present, Actor(SYSTEM), None, now)
         events.append((target, gone))
         present = None
     is_added = present is None
@@ -114,30 +112,7 @@ def write_item(target: SyncObject, write: ItemWrite, now: int, limits: Limits) -
     )
     if isinstance(write.key, int) and write.key >= after.next_index:
         after = after._replace(next_index=write.key + 1)
-    if present is None:
-        item = Item(
-            target.oid,
-            write.key,
-            write.data,
-            event_id,
-            event_id,
-            now,
-            now,
-            expiry_of(write.ttl, now),
-            write.actor.identity,
-        )
-    else:
-        item = Item(
-            target.oid,
-            write.key,
-            write.data,
-            event_id,
-            present.added_id,
-            present.created_at,
-            now,
-            expiry_of(write.ttl, now, present.expires_at),
-            present.created_by,
-        )
+    item = _make_item(target.oid, write, present, event_id, now)
     event = Event(
         target.oid,
         after.seq,
@@ -192,11 +167,38 @@ def remove_item(state: State, command: RemoveItem, now: int) -> Decision:
     _, target = get_object(state, command.ref, command.actor, Right.WRITE, now)
     item = _get_item(state, target, command.key, now)
     check_revision(command.if_match, item.revision, _MISMATCH[target.kind])
-    after, event = removal(target, item, command.actor, command.request_id, now)
+    after, event = removal_of_item(target, item, command.actor, command.request_id, now)
     return Decision(
         (after, DropItem(target.oid, item.key)),
         ((after, event),),
         ItemOutcome(after, item, event),
+    )
+
+
+def _make_item(oid: int, write: ItemWrite, present: Item | None, event_id: int, now: int) -> Item:
+    """The item after the write; what it was before, unless it is new, is ``present``."""
+    if present is None:
+        return Item(
+            oid,
+            write.key,
+            write.data,
+            event_id,
+            event_id,
+            now,
+            now,
+            expiry_of(write.ttl, now),
+            write.actor.identity,
+        )
+    return Item(
+        oid,
+        write.key,
+        write.data,
+        event_id,
+        present.added_id,
+        present.created_at,
+        now,
+        expiry_of(write.ttl, now, present.expires_at),
+        present.created_by,
     )
 
 

@@ -14,10 +14,8 @@ from starlings.core.rules import (
     check_ttl,
     expiry_of,
     get_object,
-    remove_item,
-)
-from starlings.core.rules import (
-    remove_object as removal,
+    removal_of_item,
+    removal_of_object,
 )
 from starlings.core.state import Decision, DropItem, ItemOutcome, ObjectOutcome, State
 
@@ -63,7 +61,7 @@ def remove_object(state: State, command: RemoveObject, now: int) -> Decision:
     _, target = get_object(state, command.ref, command.actor, Right.MANAGE, now)
     if target.kind is Kind.DOCUMENT:
         check_revision(command.if_match, target.revision, Reason.DOCUMENT_REVISION_MISMATCH)
-    removed, event = removal(target, command.actor, command.request_id, now)
+    removed, event = removal_of_object(target, command.actor, command.request_id, now)
     return Decision((removed,), ((removed, event),), ObjectOutcome(removed, event))
 
 
@@ -77,7 +75,7 @@ def expire_object(state: State, command: ExpireObject, now: int) -> Decision:
         return _NOTHING_DUE
     if target.is_live(now) and state.find_service(target.service_oid) is not None:
         return _NOTHING_DUE
-    removed, event = removal(target, Actor(SYSTEM), None, now)
+    removed, event = removal_of_object(target, Actor(SYSTEM), None, now)
     return Decision((removed,), ((removed, event),), ObjectOutcome(removed, event))
 
 
@@ -89,7 +87,7 @@ def expire_item(state: State, command: ExpireItem, now: int) -> Decision:
     item = state.find_item(command.oid, command.key)
     if item is None or item.is_live(now):
         return _NOTHING_DUE
-    after, event = remove_item(target, item, Actor(SYSTEM), None, now)
+    after, event = removal_of_item(target, item, Actor(SYSTEM), None, now)
     return Decision(
         (after, DropItem(command.oid, item.key)),
         ((after, event),),

@@ -24,8 +24,8 @@ __all__ = [
     "get_service",
     "is_text",
     "parse_if_match",
-    "remove_item",
-    "remove_object",
+    "removal_of_item",
+    "removal_of_object",
 ]
 
 _REVISION = re.compile(r"[0-9a-fA-F]{1,16}")
@@ -178,7 +178,7 @@ def advance(
     )
 
 
-def remove_object(
+def removal_of_object(
     target: SyncObject, actor: Actor, request_id: str | None, now: int
 ) -> tuple[SyncObject, Event]:
     """The removed object and its last event. Its rows are purged later."""
@@ -201,7 +201,7 @@ def remove_object(
     return removed, event
 
 
-def remove_item(
+def removal_of_item(
     target: SyncObject, item: Item, actor: Actor, request_id: str | None, now: int
 ) -> tuple[SyncObject, Event]:
     """The collection without the item, and the event that tells so, with the data before."""
