@@ -128,7 +128,7 @@ def test_each_input_leads_where_the_table_says(a_peer: Any, event: Input) -> Non
         (an_updating_peer, UpdateAccepted(UPDATE.id, START + HOUR), Ready),
         (an_updating_peer, UpdateRefused(UPDATE.id, INVALID_TOKEN), Ready),
         (a_ready_peer, CloseRequested(OFFLOAD), Closing),
-        (a_ready_peer, DropRequested(Reason.SLOW), Closed),
+        (a_ready_peer, DropRequested(Reason.REVOKED), Closed),
         (a_ready_peer, TransportLost(), Closed),
         (a_closing_peer, DropRequested(Reason.SHUTDOWN), Closed),
         (a_closing_peer, TransportLost(), Closed),
@@ -241,7 +241,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(is_lost=st.booleans())
     def connection_ends(self, is_lost: bool) -> None:
-        self._see(self.peer.tell(TransportLost() if is_lost else DropRequested(Reason.SLOW)))
+        self._see(self.peer.tell(TransportLost() if is_lost else DropRequested(Reason.REVOKED)))
 
     @invariant()
     def a_session_closes_exactly_once(self) -> None:

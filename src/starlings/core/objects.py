@@ -36,7 +36,6 @@ __all__ = [
     "Service",
     "SyncObject",
     "Tombstone",
-    "format_revision",
 ]
 
 SYSTEM = "system"
@@ -82,11 +81,6 @@ _NOT_FOUND = {
     Kind.MAP: Reason.MAP_NOT_FOUND,
     Kind.STREAM: Reason.STREAM_NOT_FOUND,
 }
-
-
-def format_revision(number: int) -> str:
-    """A counter as a revision: lower-case hexadecimal, no padding, no prefix."""
-    return f"{number:x}"
 
 
 class Actor(NamedTuple):

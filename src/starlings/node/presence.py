@@ -134,10 +134,6 @@ class PresenceState:
         """True if ``take`` may have something at once."""
         return bool(self._changed)
 
-    def connected_identities(self) -> set[str]:
-        """Those with an open connection."""
-        return {identity for identity, one in self._presences.items() if one.connections}
-
     def is_connected(self, identity: str) -> bool:
         presence = self._presences.get(identity)
         return presence is not None and bool(presence.connections)

@@ -11,7 +11,7 @@ A field is None when its key was missing or null; clients differ in which of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from msgspec import Struct, field
@@ -159,12 +159,6 @@ class HttpRequest(Struct, frozen=True, omit_defaults=True):
             if key.lower() == wanted:
                 return first_value(value)
         return None
-
-    def iter_headers(self) -> Iterator[tuple[str, str]]:
-        """Every header as (lower-case name, value), repeated when it has several values."""
-        for key, value in (self.headers or {}).items():
-            for one in all_values(value):
-                yield key.lower(), one
 
 
 def all_values(value: HttpValue) -> list[str]:

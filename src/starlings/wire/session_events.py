@@ -79,7 +79,6 @@ class Reason(Enum):
     SILENT = "client silent"
     DRAINED = "closed by the server"
     REVOKED = "access was revoked"
-    SLOW = "client too slow"
     SHUTDOWN = "server stops"
     TRANSPORT_LOST = "connection lost"
 
