@@ -21,7 +21,7 @@ async def test_without_settings_nobody_is_told_of(server: Server) -> None:
     await server.work()
     assert await server.store.find_object_named(service.oid, Kind.MAP, "presence") is None
     await server.restart()
-    assert server.keeper.settings_of(service).places == []
+    assert server.keeper.settings_of(service).maps == []
 
 
 async def test_switching_on_tells_of_those_who_are_there(server: Server) -> None:

@@ -37,7 +37,7 @@ async def test_a_map_with_content_is_not_taken(server: Server) -> None:
     client = Actor("alice", "EP1", is_unrestricted=False)
     await server.node.create_object(service, Kind.MAP, "n", None, None, client, None)
     assert await refusal_of(server.keeper.configure(service, "n", None)) is Reason.NAME_TAKEN
-    assert server.keeper.settings_of(service).places == []
+    assert server.keeper.settings_of(service).maps == []
 
 
 async def test_a_map_that_expires_is_not_taken(server: Server) -> None:

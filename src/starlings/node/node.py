@@ -48,7 +48,7 @@ logger = logging.getLogger("starlings.node")
 
 _AFTER_ALL = (1 << 63) - 1
 
-_ItemWrite = c.AddListItem | c.AddMapItem | c.PutMapItem | c.UpdateItem | c.RemoveItem
+_ItemCommand = c.AddListItem | c.AddMapItem | c.PutMapItem | c.UpdateItem | c.RemoveItem
 
 
 class Message(NamedTuple):
@@ -236,7 +236,7 @@ class Node:
         assert isinstance(outcome, ObjectOutcome)
         return outcome
 
-    async def execute_on_item(self, command: _ItemWrite) -> ItemOutcome:
+    async def execute_on_item(self, command: _ItemCommand) -> ItemOutcome:
         """As ``execute``, for commands whose outcome is an item."""
         outcome = await self.execute(command)
         assert isinstance(outcome, ItemOutcome)
@@ -378,7 +378,7 @@ class Node:
 
     async def get_object_for_permissions(self, ref: ObjectRef) -> SyncObject:
         """The object whose permissions REST asks for, counted as a read of permissions."""
-        found = await self.get_object(ref, Actor("system"))
+        found = await self.get_object(ref, Actor(SYSTEM))
         self._rates.take_permission(found)
         return found
 

@@ -23,14 +23,13 @@ from starlings.node.node import Node
 from starlings.node.presence_room import PresenceRoom, deny
 from starlings.node.presence_settings import (
     SETTINGS_NAME,
-    Place,
+    KeptMap,
     PresenceSettings,
     decode_settings,
     encode_settings,
 )
 from starlings.node.reachability import RETURN_SECONDS
-from starlings.storage.store import Batch
-from starlings.storage.store import Place as StorePlace
+from starlings.storage.store import Batch, Place
 
 __all__ = ["SHORT_WINDOW_SECONDS", "PresenceKeeper", "PresenceStatistics", "window_of"]
 
@@ -158,11 +157,11 @@ class PresenceKeeper:
                 await self._clear(service, stored)
             before = self.settings_of(service)
             settings = PresenceSettings(
-                await self._take_place(service, before.presence, presence),
-                await self._take_place(service, before.on_disconnect, on_disconnect),
+                await self._take_map(service, before.presence, presence),
+                await self._take_map(service, before.on_disconnect, on_disconnect),
             )
             if settings != before:
-                leftovers = [one.sid for one in before.places if one not in settings.places]
+                leftovers = [one.sid for one in before.maps if one not in settings.maps]
                 passing = msgspec.structs.replace(settings, leftovers=tuple(leftovers))
                 self._open(service, settings, await self._save(service, passing))
                 await self._try_to_clear(service, passing)
@@ -172,7 +171,7 @@ class PresenceKeeper:
 
     async def restore(self) -> None:
         """Take up the settings and what the former run left. Before the first connection."""
-        start: StorePlace | None = None
+        start: Place | None = None
         while True:
             services = await self._node.store.list_services(start, False, _PAGE)
             for service in services:
@@ -254,10 +253,10 @@ class PresenceKeeper:
             return None
         if room.is_settings(command.ref):
             deny("the server keeps this Document; REST changes it by /Presence")
-        place = room.place_of(command.ref)
-        if place is None:
+        kept_map = room.find_kept_map(command.ref)
+        if kept_map is None:
             return None
-        is_presence = place == room.settings.presence
+        is_presence = kept_map == room.settings.presence
         match command:
             case c.PutMapItem() | c.AddMapItem() | c.UpdateItem():
                 if is_presence:
@@ -312,9 +311,9 @@ class PresenceKeeper:
             if service is None:
                 self._drop(oid)
 
-    async def _take_place(
-        self, service: Service, before: Place | None, name: str | None
-    ) -> Place | None:
+    async def _take_map(
+        self, service: Service, before: KeptMap | None, name: str | None
+    ) -> KeptMap | None:
         """The Map of this name: the one that serves already, else a new one. One that is empty, for
         ever and not a client's is taken over: a crash may have left it.
         """
@@ -324,14 +323,14 @@ class PresenceKeeper:
         if found is None or not found.is_live(self._node.sources.now()):
             outcome = await self._node.create_own_object(service, Kind.MAP, name, None)
             found = outcome.object
-        elif before != Place(name, found.sid) and (
+        elif before != KeptMap(name, found.sid) and (
             found.item_count
             or found.created_by != SYSTEM
             or found.expires_at is not None
-            or any(place.sid == found.sid for place in self.settings_of(service).places)
+            or any(one.sid == found.sid for one in self.settings_of(service).maps)
         ):
             raise Refusal(Reason.NAME_TAKEN)
-        return Place(name, found.sid)
+        return KeptMap(name, found.sid)
 
     async def _find_settings(self, service: Service) -> PresenceSettings | None:
         """As they are stored."""
@@ -368,7 +367,7 @@ class PresenceKeeper:
         except Fault as error:
             logger.warning("Former Maps of presence stay for now error=%s", error)
         else:
-            if not settings.places:
+            if not settings.maps:
                 self._drop(service.oid)
 
     async def _remove(self, ref: ObjectRef) -> None:

@@ -26,13 +26,13 @@ from starlings.node.on_disconnect import (
     restore_action,
 )
 from starlings.node.presence import PresenceState, PresenceWrite, published_part
-from starlings.node.presence_settings import SETTINGS_NAME, Place, PresenceSettings
+from starlings.node.presence_settings import SETTINGS_NAME, KeptMap, PresenceSettings
 
-__all__ = ["ItemWrite", "PresenceRoom"]
+__all__ = ["PresenceRoom", "deny"]
 
 logger = logging.getLogger("starlings.node")
 
-ItemWrite = c.PutMapItem | c.AddMapItem | c.UpdateItem
+_MapItemCommand = c.PutMapItem | c.AddMapItem | c.UpdateItem
 
 _GONE = (Reason.MAP_ITEM_NOT_FOUND, Reason.MAP_NOT_FOUND, Reason.SERVICE_NOT_FOUND)
 """What a write may find when presence was switched off, or the service removed, just now."""
@@ -119,10 +119,10 @@ class PresenceRoom:
                 if action is not None:
                     self.on_disconnect.register(action, deadline)
 
-    async def _read_all(self, place: Place) -> list[Item]:
+    async def _read_all(self, kept_map: KeptMap) -> list[Item]:
         """The items of a Map, by the event that last changed them."""
         found = await self._node.store.find_object_named(
-            self.service_oid, Kind.MAP, place.unique_name
+            self.service_oid, Kind.MAP, kept_map.unique_name
         )
         if found is None:
             return []
@@ -225,12 +225,12 @@ class PresenceRoom:
 
     # What callers ask
 
-    def place_of(self, ref: ObjectRef) -> Place | None:
-        """The Map of this room that a reference names."""
+    def find_kept_map(self, ref: ObjectRef) -> KeptMap | None:
+        """The Map of this room that a reference names; None: it names another one, or none."""
         if ref.kind is Kind.MAP:
-            for place in self.settings.places:
-                if ref.name in (place.sid, place.unique_name):
-                    return place
+            for kept_map in self.settings.maps:
+                if ref.name in (kept_map.sid, kept_map.unique_name):
+                    return kept_map
         return None
 
     def is_settings(self, ref: ObjectRef) -> bool:
@@ -239,13 +239,13 @@ class PresenceRoom:
 
     def check_target(self, ref: ObjectRef) -> None:
         """Raises Refusal BAD_PARAMETER: an action must not change what the server keeps."""
-        if self.is_settings(ref) or self.place_of(ref) is not None:
+        if self.is_settings(ref) or self.find_kept_map(ref) is not None:
             raise Refusal(
                 Reason.BAD_PARAMETER,
                 f"Invalid on-disconnect action: {ref.name} is kept by the server",
             )
 
-    async def publish(self, command: ItemWrite) -> Outcome:
+    async def publish(self, command: _MapItemCommand) -> Outcome:
         """A client writes to the presence Map: what it publishes about itself.
 
         Raises:
@@ -293,7 +293,7 @@ class PresenceRoom:
             self.settled.tell()
         return _as_before(outcome, event_id)
 
-    async def register(self, command: ItemWrite, endpoint: str | None) -> Outcome:
+    async def register(self, command: _MapItemCommand, endpoint: str | None) -> Outcome:
         """A client registers an action.
 
         Args:

@@ -11,13 +11,13 @@ import msgspec
 
 from starlings.core.objects import Kind, ObjectRef
 
-__all__ = ["SETTINGS_NAME", "Place", "PresenceSettings", "decode_settings", "encode_settings"]
+__all__ = ["SETTINGS_NAME", "KeptMap", "PresenceSettings", "decode_settings", "encode_settings"]
 
 SETTINGS_NAME = "starlings.presence"
 """The unique name of the Document."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class KeptMap(msgspec.Struct, frozen=True):
     """A Map of the service that the server keeps."""
 
     unique_name: str
@@ -30,14 +30,14 @@ class Place(msgspec.Struct, frozen=True):
 class PresenceSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """None: the service has no such Map."""
 
-    presence: Place | None = None
-    on_disconnect: Place | None = None
+    presence: KeptMap | None = None
+    on_disconnect: KeptMap | None = None
     leftovers: tuple[str, ...] = ()
     """SIDs of Maps that served before and are to be removed: a crash may come in between."""
 
     @property
-    def places(self) -> list[Place]:
-        return [place for place in (self.presence, self.on_disconnect) if place is not None]
+    def maps(self) -> list[KeptMap]:
+        return [one for one in (self.presence, self.on_disconnect) if one is not None]
 
 
 _decode = msgspec.json.Decoder(PresenceSettings).decode

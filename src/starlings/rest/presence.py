@@ -7,7 +7,7 @@ from __future__ import annotations
 from starlings.core.errors import Reason, Refusal
 from starlings.core.objects import Service
 from starlings.node.presence_keeper import PresenceKeeper, window_of
-from starlings.node.presence_settings import Place, PresenceSettings
+from starlings.node.presence_settings import KeptMap, PresenceSettings
 from starlings.rest.forms import Form
 from starlings.rest.parameters import get_flag, get_text
 from starlings.rest.render import encode
@@ -59,7 +59,7 @@ def _get_keeper(request: Request) -> PresenceKeeper:
 
 
 def _wanted_name(
-    form: Form, flag_field: str, name_field: str, before: Place | None, default: str
+    form: Form, flag_field: str, name_field: str, before: KeptMap | None, default: str
 ) -> str | None:
     """The Map's name after this request; None: off. What isn't given stays as it is.
 
