@@ -1,9 +1,9 @@
 """What ``/metrics`` shows, in Prometheus' text format.
 
-Rooms count for themselves and know nothing of Prometheus: each has ``statistics()``, and the table
-at the end of this file says under which name, and with which sentence, a field of it is shown.
-Requests are counted here, by status and by the class of their path: never by the path itself, whose
-values are without bound.
+Rooms count for themselves and know nothing of Prometheus: each has ``statistics()``, and the tables
+in ``figures`` say under which name, and with which sentence, a field of it is shown. Requests are
+counted here, by status and by the class of their path: never by the path itself, whose values are
+without bound.
 """
 
 from __future__ import annotations
