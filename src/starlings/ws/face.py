@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, NamedTuple, cast
 
-from starlings.core.errors import Reason, Refusal
+from starlings.core.errors import Reason
 from starlings.node.hub import Hub, Sink
 from starlings.node.node import Node
 from starlings.node.presence_keeper import PresenceKeeper
 from starlings.node.queries import Queries, QueryBounds
 from starlings.node.reachability import Reachability
 from starlings.node.repeats import Repeats
+from starlings.node.throttle import Throttle
 from starlings.storage.store import Batch
 from starlings.wire.session_events import Reason as EndReason
 from starlings.wire.session_events import Timing
@@ -99,8 +100,7 @@ class SyncFace:
         self._is_draining = False
         self._opened = 0
         self._ended: Counter[str] = Counter()
-        self._connect_tokens = 0.0
-        self._connect_tokens_at = 0.0
+        self._throttle = Throttle(node.sources.monotonic)
         node.store.listen(self.hub.publish)
         node.store.listen(self._check_changed_services)
         node.listen_to_messages(self.hub.publish_message)
@@ -172,17 +172,13 @@ class SyncFace:
         rates = self.node.limits.rates
         if rates.connections is None:
             return
-        capacity = rates.connections * rates.burst_seconds
-        now = self.monotonic()
-        if self._connect_tokens_at == 0.0:
-            self._connect_tokens = capacity
-        else:
-            passed = now - self._connect_tokens_at
-            self._connect_tokens = min(capacity, self._connect_tokens + passed * rates.connections)
-        self._connect_tokens_at = now
-        if self._connect_tokens < 1.0:
-            raise Refusal(Reason.TOO_MANY_REQUESTS, "Too many connections in a short time")
-        self._connect_tokens -= 1.0
+        self._throttle.take(
+            "connect",
+            rates.connections,
+            rates.connections * rates.burst_seconds,
+            lambda: "Too many connections in a short time",
+            reason=Reason.TOO_MANY_REQUESTS,
+        )
 
     # For the assembly
 
