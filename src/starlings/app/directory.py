@@ -16,6 +16,7 @@ from starlings.app.errors import OperatorError
 from starlings.auth.sealing import Sealer, SealingError
 from starlings.core.credentials import CredentialsUnreadable
 from starlings.storage.sqlite.credentials import CredentialStore
+from starlings.storage.sqlite.database import FILE_NAME
 from starlings.storage.sqlite.lock import LOCK_NAME, DirectoryInUse, DirectoryLock
 
 __all__ = ["DataDirectory", "write_private"]
@@ -26,7 +27,7 @@ class DataDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.database = path / "starlings.db"
+        self.database = path / FILE_NAME
         self.secret_key = path / "secret.key"
         self.credentials = path / "credentials.json"
 
