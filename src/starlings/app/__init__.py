@@ -1,7 +1,9 @@
 """Assembly: the only room that knows every other one.
 
-``serving`` runs a server, ``directory`` and ``first_start`` prepare its data directory, ``upkeep``
-does the operator's work on one.
+``serving`` puts a server together and runs it: ``listening`` opens its port, ``site`` answers the
+operator's paths (``health``, ``metrics`` with ``figures``, ``welcome``) and hands the rest to REST.
+``directory`` and ``first_start`` prepare a data directory. The operator's work on one is ``care``
+(check, back up, restore), ``credentials``, ``history`` and ``webhook_care``.
 """
 
 from starlings.app.errors import OperatorError

@@ -25,8 +25,8 @@ __all__ = ["make_router"]
 
 
 def make_router(revoker: identities.Revoker | None = None) -> Router:
-    """The documented endpoints, permissions of streams, and of every object the events and the
-    reasons why somebody may do something with it; with a ``revoker`` the revocation of identities.
+    """The documented endpoints, and ours: presence, permissions of streams, events of every object,
+    explanations of who may do what with it. With a ``revoker`` also the revocation of identities.
     """
     router = Router()
     add = router.add

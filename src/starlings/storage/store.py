@@ -10,8 +10,8 @@ Invariants, tested by number in ``tests/contracts``:
 3. Commands may share a transaction (a batch), yet each succeeds or fails alone, and each sees what
    those before it changed.
 4. The log of an object is gap-free: sequences 1, 2, 3 …; visible events take consecutive event ids.
-5. ``on_committed`` hears every event exactly once in this process, after it is durable, per object
-   in the order of its log, and never before the ``execute`` that caused it has its outcome set.
+5. Listeners hear every event exactly once in this process, after it is durable, per object in the
+   order of its log, and never before the ``execute`` that caused it has its outcome set.
 6. Reads show committed state only, and all that was committed before the read began. Rows of
    removed objects are not shown. Expired ones are: who reads compares with the clock.
 7. Pages are by key set: rows added or removed between two pages shift no others.
@@ -77,9 +77,8 @@ class Due(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What a replay from event N needs once the log no longer reaches back:
-
-    the present, as of one moment.
+    """The present, as of one moment: what a replay from event N needs once the log no longer
+    reaches back so far.
     """
 
     object: SyncObject
@@ -115,9 +114,8 @@ class Store(Protocol):
 
     @property
     def epoch(self) -> str:
-        """Changes when the history was cut:
-
-        a restore from a backup. Positions of two epochs don't compare.
+        """Another one after a restore from a backup, which cuts the history. Event ids of two
+        epochs don't compare.
         """
         ...
 
