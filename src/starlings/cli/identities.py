@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from starlings.app.credentials import list_revoked_identities, revoke_identity
+from starlings.cli.printing import Json, format_date
 from starlings.cli.settings_flags import Config, Data, read_settings
 
 __all__ = ["identities"]
@@ -41,15 +41,13 @@ def revoke(
         The identity, exactly as in its tokens.
     """
     revoked = revoke_identity(read_settings(config, data=data), account, name)
-    print(f"Revoked {revoked.identity} up to {_format(revoked.revoked_at)}")
+    print(f"Revoked {revoked.identity} up to {format_date(revoked.revoked_at)}")
 
 
 @identities.command
 def revoked(
     *,
-    json_: Annotated[
-        bool, Parameter(name="--json", help="Print JSON for programs.", negative="")
-    ] = False,
+    json_: Json = False,
     data: Data = None,
     config: Config = None,
 ) -> None:
@@ -60,7 +58,7 @@ def revoked(
             {
                 "account_sid": one.account_sid,
                 "identity": one.identity,
-                "revoked": _format(one.revoked_at),
+                "revoked": format_date(one.revoked_at),
             }
             for one in found
         ]
@@ -68,8 +66,4 @@ def revoked(
         return
     print(f"{'ACCOUNT':34}  {'REVOKED':20}  IDENTITY")
     for one in found:
-        print(f"{one.account_sid:34}  {_format(one.revoked_at):20}  {one.identity}")
-
-
-def _format(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        print(f"{one.account_sid:34}  {format_date(one.revoked_at):20}  {one.identity}")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from starlings.app.credentials import create_key, list_keys, revoke_key
+from starlings.cli.printing import Json, format_date
 from starlings.cli.settings_flags import Config, Data, read_settings
 
 __all__ = ["keys"]
 
-Json = Annotated[bool, Parameter(name="--json", help="Print JSON for programs.", negative="")]
 
 keys = App(
     name="keys",
@@ -57,8 +56,8 @@ def list_(*, json_: Json = False, data: Data = None, config: Config = None) -> N
                 "api_key_sid": key.sid,
                 "account_sid": key.account_sid,
                 "friendly_name": key.friendly_name,
-                "created": _format(key.created_at),
-                "revoked": None if key.revoked_at is None else _format(key.revoked_at),
+                "created": format_date(key.created_at),
+                "revoked": None if key.revoked_at is None else format_date(key.revoked_at),
             }
             for key in found
         ]
@@ -66,9 +65,9 @@ def list_(*, json_: Json = False, data: Data = None, config: Config = None) -> N
         return
     print(f"{'API KEY':34}  {'ACCOUNT':34}  {'CREATED':20}  {'REVOKED':20}  NAME")
     for key in found:
-        revoked = "-" if key.revoked_at is None else _format(key.revoked_at)
+        revoked = "-" if key.revoked_at is None else format_date(key.revoked_at)
         print(
-            f"{key.sid:34}  {key.account_sid:34}  {_format(key.created_at):20}  {revoked:20}"
+            f"{key.sid:34}  {key.account_sid:34}  {format_date(key.created_at):20}  {revoked:20}"
             f"  {key.friendly_name or ''}".rstrip()
         )
 
@@ -84,7 +83,3 @@ def revoke(sid: str, /, *, data: Data = None, config: Config = None) -> None:
     """
     revoke_key(read_settings(config, data=data), sid)
     print(f"Revoked {sid}")
-
-
-def _format(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

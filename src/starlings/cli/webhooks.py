@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -11,6 +10,7 @@ from cyclopts.validators import Number
 
 from starlings.app.errors import OperatorError
 from starlings.app.webhook_care import drop_webhooks, list_webhooks, retry_webhooks
+from starlings.cli.printing import Json, format_date
 from starlings.cli.settings_flags import Config, Data, read_settings
 
 __all__ = ["webhooks"]
@@ -18,7 +18,6 @@ __all__ = ["webhooks"]
 _MOST = 2**63 - 1
 """The highest id that SQLite can give."""
 
-Json = Annotated[bool, Parameter(name="--json", help="Print JSON for programs.", negative="")]
 AllDead = Annotated[bool, Parameter(name="--all", help="All dead letters.", negative="")]
 Ids = Annotated[tuple[int, ...], Parameter(validator=Number(gte=0, lte=_MOST), negative="")]
 
@@ -46,7 +45,8 @@ def list_(
     found = list_webhooks(read_settings(config, data=data), is_dead, after, limit)
     if json_:
         rows = [
-            one._asdict() | {"at": _format(one.at), "due_at": _format(one.due_at)} for one in found
+            one._asdict() | {"at": format_date(one.at), "due_at": format_date(one.due_at)}
+            for one in found
         ]
         print(json.dumps(rows))
         return
@@ -57,7 +57,7 @@ def list_(
     for one in found:
         word = "dead" if one.is_dead else "waiting"
         print(
-            f"{one.id:>8}  {word:7}  {one.type:24}  {_format(one.at):20}"
+            f"{one.id:>8}  {word:7}  {one.type:24}  {format_date(one.at):20}"
             f"  {one.service_sid or '(removed)':34}  {one.sid or '-':34}  {one.attempts:>6}"
             f"  {one.error or ''}".rstrip()
         )
@@ -119,7 +119,3 @@ def _check_found(ids: tuple[int, ...], count: int) -> None:
         raise OperatorError(f"There is no webhook {ids[0]}")
     if ids and missing > 0:
         raise OperatorError(f"There is no webhook of {missing} of these ids")
-
-
-def _format(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
