@@ -35,7 +35,7 @@ class ClockContract:
         assert renewed.item.expires_at == clock.at + 2_000
         grant = c.SetPermission(ref_of(target), "zoe", True, True, True, ADMIN, ttl=2)
         await store.execute(grant)
-        permission = await store.find_permission(target.oid, "zoe")
+        permission = await at.desk.find_permission(target.oid, "zoe")
         assert permission is not None
         assert permission.expires_at == clock.at + 2_000
         assert (await at.desk.set_ttl(target, 9)).expires_at == clock.at + 9_000

@@ -107,7 +107,7 @@ class CommitsContract:
         assert item is not None
         assert (item.data, item.event_id, item.added_id) == (b'{"a":3}', 3, 3)
         assert await store.find_item(creation.oid, "l") is None
-        assert await store.find_permission(creation.oid, "zoe") is None
+        assert await at.desk.find_permission(creation.oid, "zoe") is None
         log = await store.read_log(creation.oid, 0, 100)
         assert [event.seq for event in log] == list(range(1, 10))
 

@@ -15,6 +15,7 @@ from starlings.core.objects import (
     Item,
     ItemKey,
     Kind,
+    Match,
     ObjectRef,
     Permission,
     Service,
@@ -181,6 +182,11 @@ class Desk:
         outcome = await self.store.execute(command)
         assert isinstance(outcome, PermissionOutcome)
         return outcome.permission
+
+    async def find_permission(self, oid: int, identity: str) -> Permission | None:
+        """The exact one, expired or not."""
+        grants = await self.store.list_grants(oid, identity)
+        return next((one for one in grants if one.match is Match.EXACT), None)
 
     async def list_all(self, target: SyncObject) -> list[Item]:
         return await self.store.list_items(target.oid, None, True, False, 1_000_000, self.clock.at)

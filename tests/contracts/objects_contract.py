@@ -164,12 +164,12 @@ class ObjectsContract:
             await at.desk.grant(target, identity, (True, False, True))
         listed = await store.list_permissions(target.oid, None, False, 10)
         assert [one.identity for one in listed] == ["Z", "a", "b", "é"]
-        found = await store.find_permission(target.oid, "a")
+        found = await at.desk.find_permission(target.oid, "a")
         assert found == Permission(target.oid, "a", Match.EXACT, True, False, True)
         back = await store.list_permissions(target.oid, ("b", Match.EXACT), True, 10)
         assert [one.identity for one in back] == ["a", "Z"]
         await store.execute(c.RemovePermission(ref_of(target), "a", ADMIN))
-        assert await store.find_permission(target.oid, "a") is None
+        assert await at.desk.find_permission(target.oid, "a") is None
         with pytest.raises(Refusal) as refusal:
             await store.execute(c.RemovePermission(ref_of(target), "a", ADMIN))
         assert reason_of(refusal.value) is Reason.PERMISSION_NOT_FOUND
@@ -180,7 +180,7 @@ class ObjectsContract:
         service = await desk.create_service(c.ServiceSettings(has_acl=True))
         zoe = Actor("zoe", "EP1", is_unrestricted=False)
         made = await desk.create(service, Kind.MAP, actor=zoe)
-        granted = await store.find_permission(made.oid, "zoe")
+        granted = await desk.find_permission(made.oid, "zoe")
         assert granted == Permission(made.oid, "zoe", Match.EXACT, True, True, True)
         await desk.add(made, key="k", actor=zoe)
         with pytest.raises(Refusal) as refusal:

@@ -60,8 +60,9 @@ class Grants:
         if not self._world.has_acl:
             return
         for identity in self._world.identities:
-            permission = await self._world.server.store.find_permission(oid_of(sid), identity)
-            if permission is None and self._chance.is_so(share):
+            grants = await self._world.server.store.list_grants(oid_of(sid), identity)
+            has_own = any(one.match is Match.EXACT for one in grants)
+            if not has_own and self._chance.is_so(share):
                 await self.give(sid, identity, may_read=True)
 
     # Steps

@@ -206,9 +206,6 @@ class LateMemoryStore(MemoryStore):
     async def find_item(self, oid: int, key: ItemKey) -> Item | None:
         return await self._late(await super().find_item(oid, key))
 
-    async def find_permission(self, oid: int, identity: str) -> Permission | None:
-        return await self._late(await super().find_permission(oid, identity))
-
     async def list_grants(self, oid: int, identity: str) -> list[Permission]:
         return await self._late(await super().list_grants(oid, identity))
 

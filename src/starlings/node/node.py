@@ -118,13 +118,9 @@ class Node:
         settings: c.ServiceSettings,
         actor: Actor,
         request_id: str | None,
-        *,
-        unique_name: str | None = None,
     ) -> Service:
         """Raises Refusal as ``core.services.create_service`` says."""
-        return await self._minter.create_service(
-            account_sid, settings, actor, request_id, unique_name
-        )
+        return await self._minter.create_service(account_sid, settings, actor, request_id, None)
 
     async def list_services(
         self, account_sid: str, start: Place | None, is_descending: bool, limit: int

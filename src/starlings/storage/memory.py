@@ -250,9 +250,6 @@ class MemoryStore:
         rows.sort(key=lambda row: rank(row.key), reverse=is_descending)
         return rows[:limit]
 
-    async def find_permission(self, oid: int, identity: str) -> Permission | None:
-        return self._rows.find_permission(oid, identity, Match.EXACT)
-
     async def list_grants(self, oid: int, identity: str) -> list[Permission]:
         own = self._rows.find_permission(oid, identity, Match.EXACT)
         return ([] if own is None else [own]) + self._rows.list_patterns(oid)

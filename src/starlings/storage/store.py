@@ -196,10 +196,6 @@ class Store(Protocol):
         """
         ...
 
-    async def find_permission(self, oid: int, identity: str) -> Permission | None:
-        """The exact one, expired or not."""
-        ...
-
     async def list_grants(self, oid: int, identity: str) -> list[Permission]:
         """What may decide for an identity: its exact permission, if any, and all patterns of the
         object, in no particular order, expired ones too.

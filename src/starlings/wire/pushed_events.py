@@ -308,12 +308,11 @@ def encode_live_query_item_updated(
     item_revision: int | str,
     last_event_id: int,
     data: bytes,
-    correlation_id: CorrelationId | None = None,
 ) -> bytes:
     """Encode ``live_query_item_updated``: an item matches now, or matches still and changed."""
     return _encode_event(
         "live_query_item_updated",
-        correlation_id,
+        None,
         {
             "query_id": query_id,
             "item_key": key,
@@ -330,12 +329,11 @@ def encode_live_query_item_removed(
     key: str,
     item_revision: int | str,
     last_event_id: int,
-    correlation_id: CorrelationId | None = None,
 ) -> bytes:
     """Encode ``live_query_item_removed``: an item is gone, or no longer matches."""
     return _encode_event(
         "live_query_item_removed",
-        correlation_id,
+        None,
         {
             "query_id": query_id,
             "item_key": key,
@@ -350,12 +348,11 @@ def encode_live_query_updated(
     query_id: str,
     items: Iterable[tuple[str, bytes, int | str]],
     last_event_id: int,
-    correlation_id: CorrelationId | None = None,
 ) -> bytes:
     """Encode ``live_query_updated``: the whole result anew, as (key, data, revision) each."""
     return _encode_event(
         "live_query_updated",
-        correlation_id,
+        None,
         {
             "query_id": query_id,
             "items": [

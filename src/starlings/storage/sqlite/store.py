@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from starlings.core.commands import Command
-from starlings.core.events import VISIBLE, Event
+from starlings.core.events import VISIBLE, Event, EventType
 from starlings.core.limits import Limits
 from starlings.core.objects import Item, ItemKey, Kind, Permission, Service, SyncObject
 from starlings.core.state import Outcome
@@ -40,6 +40,7 @@ from starlings.storage.store import (
 __all__ = ["SqliteStore"]
 
 _COMMAND_BYTES = 200
+_ITEM_REMOVED = EventType.ITEM_REMOVED.value
 _VISIBLE = ", ".join(str(kind.value) for kind in sorted(VISIBLE))
 
 
@@ -157,14 +158,6 @@ class SqliteStore:
             f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ? AND key = ?", (oid, key)
         )
         return None if row is None else r.item_of(row)
-
-    async def find_permission(self, oid: int, identity: str) -> Permission | None:
-        row = self._reader.find(
-            f"SELECT {r.PERMISSION_COLUMNS} FROM permission"
-            " WHERE oid = ? AND identity = ? AND match = 1",
-            (oid, identity),
-        )
-        return None if row is None else r.permission_of(row)
 
     async def list_grants(self, oid: int, identity: str) -> list[Permission]:
         # In one statement, so that both halves are as of one moment.
@@ -292,7 +285,7 @@ class SqliteStore:
             buried = connection.execute(
                 f"SELECT {r.TOMBSTONE_COLUMNS} FROM tombstone WHERE oid = ? AND event_id > ?"
                 " UNION ALL SELECT oid, event_id, key, data, at, endpoint FROM event"
-                " WHERE oid = ? AND seq > ? AND event_id > ? AND type = 7"
+                f" WHERE oid = ? AND seq > ? AND event_id > ? AND type = {_ITEM_REMOVED}"
                 " ORDER BY event_id LIMIT ?",
                 (oid, after_id, oid, seq, after_id, limit + 1),
             ).fetchall()
