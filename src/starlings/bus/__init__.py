@@ -1,1 +1,1 @@
-"""How nodes tell each other that something happened: the bus's port and its adapters."""
+"""How nodes will tell each other that something happened. Empty: one node has nobody to tell."""
