@@ -248,6 +248,7 @@ class Dispatcher:
             self._mark_later(target, target.paused_until)
             return
         due_at: int | None = None
+        # How often the lanes may end: who begins in the middle goes on from the first one.
         ends = 2 if target.cursor != FIRST_LANE else 1
         for _ in range(_MOST_SCANS):
             if not self._has_room(target):
