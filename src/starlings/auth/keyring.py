@@ -58,18 +58,24 @@ class CredentialSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveAccount:
+    """An account, its auth token opened."""
+
     sid: str
     auth_token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class LiveKey:
+    """An API key that is good, its secret opened."""
+
     sid: str
     account_sid: str
     secret: str = field(repr=False)
 
 
 class KeyringStatistics(NamedTuple):
+    """What is good now, and counts since the start."""
+
     accounts: int
     keys: int
     refreshes: int

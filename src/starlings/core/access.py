@@ -38,6 +38,8 @@ EVERYBODY: Final = "*"
 
 
 class Right(Enum):
+    """One of the three things that a permission may grant."""
+
     READ = "read"
     """Open, query items, receive events."""
     WRITE = "write"
@@ -127,15 +129,16 @@ def check_access(
     """
     if actor.is_unrestricted or not service.has_acl:
         return
-    own = state.find_permission(target.oid, actor.identity, Match.EXACT)
-    if own is None or not own.is_live(now):
-        own = find_deciding(state.list_patterns(target.oid), actor.identity, now)
-    if not is_permitted(own, right):
+    # The identity's own one decides if there is any: then the others need not be read.
+    deciding = state.find_permission(target.oid, actor.identity, Match.EXACT)
+    if deciding is None or not deciding.is_live(now):
+        deciding = find_deciding(state.list_patterns(target.oid), actor.identity, now)
+    if not is_permitted(deciding, right):
         raise denial(target, right)
 
 
 def denial(target: SyncObject, right: Right) -> Refusal:
-    """The refusal of whom no permission gives the right. [54007]"""
+    """The refusal of an actor who has no permission for it. [54007]"""
     return Refusal(
         Reason.ACCESS_DENIED,
         f"Access forbidden for identity: {right.value} permission on this"

@@ -66,6 +66,8 @@ class ServiceSettings:
 
 @dataclass(frozen=True, slots=True)
 class CreateService:
+    """Create a service; ``unique_name`` is ``default`` for the account's default one, else None."""
+
     oid: int
     sid: str
     account_sid: str
@@ -77,6 +79,8 @@ class CreateService:
 
 @dataclass(frozen=True, slots=True)
 class UpdateService:
+    """Change the settings that are given."""
+
     oid: int
     settings: ServiceSettings
     actor: Actor
@@ -94,6 +98,8 @@ class RemoveService:
 
 @dataclass(frozen=True, slots=True)
 class CreateObject:
+    """Create an object of any kind under ids that were minted for it, named or not."""
+
     service_oid: int
     kind: Kind
     oid: int
@@ -108,6 +114,8 @@ class CreateObject:
 
 @dataclass(frozen=True, slots=True)
 class UpdateDocument:
+    """Replace a document's data, set its time to live, or both."""
+
     ref: ObjectRef
     data: bytes | None
     ttl: int | None
@@ -128,6 +136,8 @@ class SetObjectTtl:
 
 @dataclass(frozen=True, slots=True)
 class RemoveObject:
+    """Remove an object with all that is in it. Only documents look at ``if_match``."""
+
     ref: ObjectRef
     if_match: str | None
     actor: Actor
@@ -136,6 +146,8 @@ class RemoveObject:
 
 @dataclass(frozen=True, slots=True)
 class AddListItem:
+    """Append an item to a list, under an index that the list gives."""
+
     ref: ObjectRef
     data: bytes
     ttl: int | None
@@ -186,6 +198,8 @@ class UpdateItem:
 
 @dataclass(frozen=True, slots=True)
 class RemoveItem:
+    """Remove an item that exists."""
+
     ref: ObjectRef
     key: ItemKey
     if_match: str | None
@@ -211,6 +225,8 @@ class SetPermission:
 
 @dataclass(frozen=True, slots=True)
 class RemovePermission:
+    """Take back what was granted to this identity, by this ``match``."""
+
     ref: ObjectRef
     identity: str
     actor: Actor

@@ -61,17 +61,23 @@ class State(Protocol):
 
 
 class DropItem(NamedTuple):
+    """Delete an item's row."""
+
     oid: int
     key: ItemKey
 
 
 class DropPermission(NamedTuple):
+    """Delete a permission's row."""
+
     oid: int
     identity: str
     match: Match
 
 
 class DropService(NamedTuple):
+    """Delete a service's row; its objects are orphans from then on."""
+
     oid: int
 
 
@@ -80,15 +86,21 @@ Change = SyncObject | Item | Permission | Service | DropItem | DropPermission | 
 
 
 class ServiceOutcome(NamedTuple):
+    """The service as it is now; of a removed one as it was."""
+
     service: Service
 
 
 class ObjectOutcome(NamedTuple):
+    """The object as it is now, and the event that made it so."""
+
     object: SyncObject
     event: Event | None = None
 
 
 class ItemOutcome(NamedTuple):
+    """The collection as it is now, one item of it, and the event that changed that."""
+
     object: SyncObject
     item: Item
     """As it is now; of a removed item as it was."""
@@ -97,6 +109,8 @@ class ItemOutcome(NamedTuple):
 
 
 class PermissionOutcome(NamedTuple):
+    """The object as it is now, and a permission to it; a removed one as it was."""
+
     object: SyncObject
     permission: Permission
 
@@ -106,7 +120,10 @@ Outcome = ServiceOutcome | ObjectOutcome | ItemOutcome | PermissionOutcome | Non
 
 
 class Decision(NamedTuple):
+    """What a rule decided: all of it is carried out, or nothing."""
+
     changes: tuple[Change, ...]
+    """To be applied in this order: what is removed may free the name of what follows."""
     events: tuple[tuple[SyncObject, Event], ...]
     """Each with its object as of that event."""
     outcome: Outcome

@@ -8,9 +8,9 @@ nobody listens to cost one look-up in a dictionary.
 Theory of operation of a large fan-out. A listener says, by what it returns, that it was sent all
 events of its object so far and wants the next one as it is: it is *in step*. From ``FEW_LISTENERS``
 on, the hub keeps one last event id for all who are in step instead of asking each, and what a batch
-holds for them is broadcast to their sinks as one piece. Whatever not all want alike (a removal, a
-grant, an item that the receiver itself removed) or that is not the next event puts them, or the one
-whom it concerns, *out of step*, and is heard by each for itself, as by any other listener.
+holds for them is broadcast to their sinks as one piece. What they don't all want alike (a removal,
+a grant, an item that one of them removed itself) and what isn't the next event puts them *out of
+step*, all or the one whom it concerns: each of these is asked again, as any other listener is.
 
 While further batches are on their way from the store, a fan-out to ``MANY_LISTENERS`` waits for the
 next one: what that holds for the same object goes out with it, in the same writes. It waits for

@@ -101,6 +101,8 @@ class Allowance:
 
 
 class Phase(Enum):
+    """Of a live query: see the head of this module."""
+
     LOADING = "loading"
     LIVE = "live"
     ENDED = "ended"
@@ -188,13 +190,17 @@ class LiveQuery:
     # Reading the members
 
     def load(self, event_id: int, items: Iterable[Item], seen_id: int = -1) -> bool:
-        """Take matching items read since event ``event_id`` of the Map, all or newer than it.
+        """Take over the matching items that were read, and lay what was heard meanwhile over them.
 
-        ``seen_id`` is the newest event that the items may know of. If it is newer, the result is
-        ahead of its own events: those will not be told again to who has it, so a client that comes
-        with an older result needs this one, also if it knows event ``event_id``.
+        Args:
+            event_id: The Map's newest event when the reading began. Each item is as of that event
+                or of a later one.
+            seen_id: The newest event that any of the items may know of. If it is a later one, the
+                result is ahead of its own events. Those are not told again to those who have it, so
+                a client with an older result needs this one, even if it knows event ``event_id``.
 
-        False: events were missed meanwhile; read once more.
+        Returns:
+            False if events were missed meanwhile: read once more.
 
         Raises:
             Refusal: The result is too large.
@@ -377,6 +383,7 @@ def cost_of(key: str, data: bytes) -> int:
 
 
 def too_large(most_bytes: int) -> Refusal:
+    """The refusal of a result that its own bound, or the allowance for all, has no room for."""
     return Refusal(
         Reason.DATA_TOO_LARGE,
         f"The result of the query is too large: more than {most_bytes} bytes in all its items,"

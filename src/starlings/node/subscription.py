@@ -39,6 +39,8 @@ _PERMISSIONS = frozenset({EventType.PERMISSION_SET, EventType.PERMISSION_REMOVED
 
 
 class Mode(Enum):
+    """Of a subscription: see the head of this module."""
+
     HOLDING = "holding"
     LIVE = "live"
     ENDED = "ended"

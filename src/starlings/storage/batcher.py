@@ -67,6 +67,8 @@ class Committer(Protocol):
 
 
 class BatcherStatistics(NamedTuple):
+    """Counts since the start; ``waiting`` is the present number of commands."""
+
     commits: int
     commands: int
     waiting: int

@@ -67,6 +67,8 @@ class Reached(NamedTuple):
 
 
 class OutboxCounts(NamedTuple):
+    """Of all services: webhooks that wait, and dead letters."""
+
     waiting: int
     dead: int
 

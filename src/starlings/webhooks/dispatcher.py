@@ -10,8 +10,8 @@ target that fails several times in a row is *down*: it gets one probe at a time,
 of at most ``_LONGEST_PAUSE_SECONDS``, until one succeeds. So dead targets hold next to none of the
 connections that all targets share.
 
-A failure makes a dead letter of a webhook that is older than the maximal age. Those that a target
-has not been tried with become dead letters too, once the target itself has been down for so long.
+A failure makes a dead letter of a webhook that is older than the maximal age. Those of that age
+which were never tried become dead letters too, once their target has been down for as long.
 
 Nothing is kept in memory but what is being worked on. Delivered webhooks are deleted while the next
 ones of their lane are under way; a crash in between repeats them, under the same token.
@@ -64,12 +64,12 @@ _CARE_ROWS = 1_000
 
 
 class Policy(NamedTuple):
-    """For how long, in seconds."""
+    """What the operator has set."""
 
     max_age_seconds: float
-    """Deliveries are tried."""
+    """For how long deliveries are tried."""
     dead_seconds: float
-    """Dead letters are kept."""
+    """For how long dead letters are kept."""
 
 
 class DispatcherStatistics(NamedTuple):
@@ -79,12 +79,12 @@ class DispatcherStatistics(NamedTuple):
 
     delivered: int
     failed: int
-    """Attempts."""
+    """Attempts, not webhooks."""
     given_up: int
     dropped: int
     """Because too many waited for their service."""
     in_flight: int
-    """Lanes."""
+    """Lanes that are being worked on."""
     targets_down: int
     waiting: int
     """As of the last look, some seconds ago; so is ``dead``."""
