@@ -13,7 +13,7 @@ from starlings.core.limits import OFF
 from starlings.node.clock import SYSTEM_SOURCES
 from starlings.settings import Settings
 from starlings.storage.sqlite.store import SqliteStore
-from tests.ops.tools import Ended, Run
+from tests.ops.in_process import Ended, Run
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from starlings.node.clock import SYSTEM_SOURCES
 from starlings.node.node import Node
 from starlings.storage.sqlite.store import SqliteStore
 
-__all__ = ["ACCOUNT", "DATABASE", "epoch_of", "fill", "run_sql"]
+__all__ = ["ACCOUNT", "DATABASE", "contents_of", "epoch_of", "fill", "run_sql"]
 
 ACCOUNT = "AC" + "0" * 32
 DATABASE = "starlings.db"
@@ -58,3 +58,12 @@ def run_sql(directory: Path, statement: str, *values: object) -> list[tuple[obje
 
 def epoch_of(directory: Path) -> object:
     return run_sql(directory, "SELECT value FROM meta WHERE name = 'epoch'")[0][0]
+
+
+def contents_of(data: Path) -> list[tuple[object, ...]]:
+    """The rows that an operator's commands may change."""
+    return [
+        row
+        for table in ("account", "api_key", "revoked_identity", "meta", "webhook")
+        for row in run_sql(data, f"SELECT * FROM {table}")  # noqa: S608  # names of ours
+    ]

@@ -7,8 +7,8 @@ from typing import Any
 import jwt
 import pytest
 
+from tests.ops.in_process import Run
 from tests.ops.stores import run_sql
-from tests.ops.tools import Run
 
 FIXED = {
     "STARLINGS_ACCOUNT_SID": "AC" + "a" * 32,

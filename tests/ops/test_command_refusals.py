@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from starlings.storage.sqlite.database import SCHEMA_VERSION
-from tests.ops.stores import fill, run_sql
-from tests.ops.tools import Run, contents_of
+from tests.ops.in_process import Run
+from tests.ops.stores import contents_of, fill, run_sql
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from starlings import __version__
+from tests.ops.in_process import Run
 from tests.ops.stores import fill, run_sql
-from tests.ops.tools import Run
 
 
 def test_ids_that_no_webhook_has_are_told_and_the_others_done(starlings: Run, data: Path) -> None:
