@@ -40,13 +40,13 @@ def newest_cut_id(connection: sqlite3.Connection) -> int:
 
 
 def skip_log(connection: sqlite3.Connection, oid: int, after_id: int, cut_id: int) -> int:
-    """A sequence of an object's log that has no visible event above ``after_id`` before it.
+    """A sequence of an object's log that has no visible event above ``after_id`` before it, and
+    none but such right behind it.
 
-    A visible event's sequence is above its id, but for what came after a cut. There it is searched
-    for: ids rise with the sequence, which has no gaps.
+    It is searched for by halving: ids rise with the sequence, which has no gaps. To go on from what
+    is sure (a visible event's sequence is above its id, but for what came after a cut) would be to
+    read every event that is not visible: of an object with many permissions they are many.
     """
-    if not 0 < cut_id <= after_id:
-        return after_id
     low, high = connection.execute(
         "SELECT (SELECT min(seq) FROM event WHERE oid = ?1),"
         " (SELECT max(seq) FROM event WHERE oid = ?1)",
@@ -55,6 +55,8 @@ def skip_log(connection: sqlite3.Connection, oid: int, after_id: int, cut_id: in
     if low is None:
         return 0
     low, high = low - 1, high + 1  # up to low there is none, from high on there are only such
+    if not 0 < cut_id <= after_id:
+        low = max(low, after_id)
     while high - low > 1:
         middle = (low + high) // 2
         (event_id,) = connection.execute(

@@ -53,7 +53,7 @@ def purge(connection: sqlite3.Connection, limit: int, forget_object: Callable[[i
         for table, key in (("item", "key"), ("permission", "identity"), ("tombstone", "event_id")):
             deleted += connection.execute(
                 f"DELETE FROM {table} WHERE oid = ?1 AND {key} IN"
-                f" (SELECT {key} FROM {table} WHERE oid = ?1 LIMIT ?2)",
+                f" (SELECT {key} FROM {table} WHERE oid = ?1 ORDER BY {key} LIMIT ?2)",
                 (oid, max(1, limit - deleted)),
             ).rowcount
         if deleted < limit:

@@ -177,7 +177,7 @@ class SqliteOutbox:
     async def forget_dead(self, before: int, limit: int) -> int:
         found = await self._select(
             "SELECT id FROM webhook WHERE is_dead = 1 AND coalesce(retried_at, at) < ?"
-            " ORDER BY id LIMIT ?",
+            " ORDER BY coalesce(retried_at, at) LIMIT ?",
             (before, limit),
         )
         if not found:

@@ -179,11 +179,9 @@ class SqliteStore:
         account_sid: str | None = None,
     ) -> list[Service]:
         where, order = _after("(created_at, oid)", start, is_descending, "(?, ?)")
-        statement = (
-            f"SELECT {r.SERVICE_COLUMNS} FROM service"
-            f" WHERE (?1 IS NULL OR account_sid = ?1){where} {order} LIMIT ?"
-        )
-        rows = await self._select(statement, (account_sid, *map(_fitting, start or ()), limit))
+        whose, owner = ("TRUE", ()) if account_sid is None else ("account_sid = ?", (account_sid,))
+        statement = f"SELECT {r.SERVICE_COLUMNS} FROM service WHERE {whose}{where} {order} LIMIT ?"
+        rows = await self._select(statement, (*owner, *map(_fitting, start or ()), limit))
         return [r.service_of(row) for row in rows]
 
     async def list_objects(
@@ -276,7 +274,6 @@ class SqliteStore:
             ).fetchone()
             if row is None:
                 return None
-            seq = skip_log(connection, oid, after_id, self.cut_id)
             items = connection.execute(
                 f"SELECT {r.ITEM_COLUMNS} FROM item WHERE oid = ? AND event_id > ?"
                 " ORDER BY event_id LIMIT ?",
@@ -285,9 +282,9 @@ class SqliteStore:
             buried = connection.execute(
                 f"SELECT {r.TOMBSTONE_COLUMNS} FROM tombstone WHERE oid = ? AND event_id > ?"
                 " UNION ALL SELECT oid, event_id, key, data, at, endpoint FROM event"
-                f" WHERE oid = ? AND seq > ? AND event_id > ? AND type = {_ITEM_REMOVED}"
+                f" WHERE oid = ? AND event_id > ? AND type = {_ITEM_REMOVED}"
                 " ORDER BY event_id LIMIT ?",
-                (oid, after_id, oid, seq, after_id, limit + 1),
+                (oid, after_id, oid, after_id, limit + 1),
             ).fetchall()
             changed: list[Any] = [r.item_of(row) for row in items]
             changed += (r.tombstone_of(row) for row in buried)
