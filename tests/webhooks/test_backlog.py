@@ -303,5 +303,17 @@ async def test_a_batch_that_fails_drops_nothing(tmp_path: Path) -> None:
         ] * 3
 
 
+async def test_nothing_is_remembered_of_a_service_that_was_removed(tmp_path: Path) -> None:
+    async with a_store(tmp_path, 3) as (store, node):
+        for _ in range(2):
+            service, ref = await a_service_with_a_map(node)
+            await put(node, ref, "a", "b", "c")
+            backlog = store._writer.backlog
+            assert backlog._at_most.keys() == backlog._full.keys() == {service.oid}
+            await store.execute(c.RemoveService(service.oid, Actor(SYSTEM)))
+            assert not backlog._at_most
+            assert not backlog._full
+
+
 def test_the_setting_has_the_default_of_the_store() -> None:
     assert Settings().webhooks_max_waiting == MOST_WAITING

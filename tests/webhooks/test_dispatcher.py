@@ -356,6 +356,30 @@ async def test_without_its_url_a_webhook_is_a_dead_letter_without_its_service_no
     assert script.attempts == []
 
 
+async def test_nothing_is_remembered_of_a_service_that_was_removed(desk: Desk) -> None:
+    is_tried, is_removed = asyncio.Event(), asyncio.Event()
+
+    async def fail_when_it_is_removed(*_: object) -> Outcome:
+        is_tried.set()
+        await is_removed.wait()
+        return FAILED
+
+    script = Script(fail_when_it_is_removed)
+    async with desk.dispatching(script) as dispatcher:
+        service = await desk.service()
+        await desk.objects(service, 1)
+        await is_tried.wait()
+        await desk.node.store.execute(c.RemoveService(service.oid, Actor(SYSTEM)))
+        is_removed.set()
+
+        async def count_targets() -> int:
+            return len(dispatcher._targets)
+
+        await wait_until(count_targets, 0)
+        assert dispatcher.statistics().failed == 1
+        assert await desk.store.outbox.count() == EMPTY
+
+
 async def test_a_new_url_is_used_for_what_waits(desk: Desk) -> None:
     async def one_is_good(url: str, parameters: Mapping[str, str], token: str) -> Outcome:
         return OK if url == "http://new.test" else FAILED

@@ -275,8 +275,12 @@ class Dispatcher:
             return
         if due_at is not None:
             self._mark_later(target, due_at)
-        elif not target.lanes and target.failures == 0 and target.oid not in self._stale:
+        elif not target.lanes and target.oid not in self._stale and not self._remembers(target):
             self._targets.pop(target.oid, None)
+
+    def _remembers(self, target: _Target) -> bool:
+        """Whether what is known of a target's failures will be of use; services come and go."""
+        return target.failures > 0 and target.oid in self._services
 
     def _has_room(self, target: _Target) -> bool:
         most = 1 if target.is_down else _LANES_OF_A_TARGET

@@ -117,6 +117,11 @@ class Backlog:
         self._counted.clear()
         self._at_most.clear()
 
+    def forget_service(self, oid: int) -> None:
+        """A service was removed. If more is to be inserted for it, what waits is counted anew."""
+        self._at_most.pop(oid, None)
+        self._full.pop(oid, None)
+
     def _make_room(self, connection: sqlite3.Connection, oid: int, added: int) -> int:
         """Count what waits for a service, the rows just added too, and drop what is too much; how
         many are left.

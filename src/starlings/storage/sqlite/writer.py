@@ -324,6 +324,9 @@ class Writer:
             raise
         working_set.keep()
         self.backlog.keep()
+        for oid, service in batch.services:
+            if service is None:
+                self.backlog.forget_service(oid)
         self.refusals += refusals
         self.commit_seconds += time.perf_counter() - started
         return Results(outcomes, batch)
