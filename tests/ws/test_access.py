@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from typing import Any
 
 import pytest
@@ -334,3 +334,17 @@ async def test_a_look_that_fails_in_a_way_nobody_foresaw_is_no_permission(
     await closed.grant(True)
     assert peer.is_closed
     assert "A check of access failed" in caplog.text
+
+
+async def test_a_service_that_changes_otherwise_has_nothing_checked(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await closed.grant(True)
+    peer = await closed.world.ready()
+    await peer.subscribe((closed.sid, "map", None))
+    looks: list[Hashable] = []
+    monkeypatch.setattr(closed.world.face.checks, "add", lambda key, check: looks.append(key))
+    settings = c.ServiceSettings(friendly_name="new")
+    await closed.world.node.execute(c.UpdateService(closed.world.service.oid, settings, ADMIN))
+    await settle()
+    assert looks == []

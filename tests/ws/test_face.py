@@ -8,8 +8,9 @@ import json
 import pytest
 
 from starlings.core import commands as c
-from starlings.core.objects import Kind
-from starlings.wire.messages import ServerClose
+from starlings.core.objects import Kind, Service
+from starlings.wire.messages import Init, ServerClose
+from starlings.ws.session import SyncSession
 from tests.ws.sessions import ACCOUNT_SID, ADMIN, Token, a_world, settle
 
 
@@ -49,6 +50,42 @@ async def test_a_removed_service_ends_its_sessions() -> None:
         await world.node.execute(c.RemoveService(other.oid, ADMIN))
         await settle()
         assert (here.is_closed, there.is_closed) == (False, True)
+
+
+async def test_a_changed_service_is_told_to_its_own_sessions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[SyncSession] = []
+    hear = SyncSession.hear_service
+
+    def note(session: SyncSession, oid: int, service: Service | None) -> None:
+        told.append(session)
+        hear(session, oid, service)
+
+    monkeypatch.setattr(SyncSession, "hear_service", note)
+    async with a_world() as world:
+        other = await world.node.create_service(ACCOUNT_SID, c.ServiceSettings(), ADMIN, None)
+        world.tokens["t"] = Token("alice", service=other.sid)
+        for _ in range(5):
+            await world.ready()
+        there = await world.ready("t")
+        world.connect()  # and doesn't say whose it is
+        settings = c.ServiceSettings(friendly_name="new")
+        await world.node.execute(c.UpdateService(other.oid, settings, ADMIN))
+        await settle()
+        assert told == [there.session]
+
+
+async def test_nothing_is_remembered_of_sessions_that_ended() -> None:
+    async with a_world() as world:
+        peers = [await world.ready() for _ in range(3)]
+        early = world.connect()
+        early.send(Init(early.next_id(), "alice"))
+        for peer in (*peers, early):
+            peer.lose()
+        await settle()
+        assert not world.face._of_service
+        assert not world.face._entering
 
 
 async def test_drain_drops_those_who_come_back_soon_and_strangers() -> None:

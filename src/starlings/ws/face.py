@@ -96,6 +96,11 @@ class SyncFace:
         self.telemetry_events = 0
         self.checks = AccessChecks(self.spawn)
         self._sessions: set[SyncSession] = set()
+        self._entering: dict[SyncSession, None] = {}
+        """Those that wait for their service: they hear of all."""
+        self._of_service: dict[int, dict[SyncSession, None]] = {}
+        """By oid, the others that are in a service: only they hear of its changes, which would
+        otherwise cost each time as much as there are sessions."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self._opened = 0
@@ -131,6 +136,8 @@ class SyncFace:
             return
         self._sessions.discard(session)
         self._ended[reason] += 1
+        if session.caller is not None:
+            self._leave_service(session, session.caller.service.oid)
         if self._reachability is not None and session.caller is not None:
             self._reachability.disconnected(session, session.caller.service)
         if self._presence is not None and session.caller is not None:
@@ -144,6 +151,25 @@ class SyncFace:
             seconds,
             counted.messages_received,
         )
+
+    def begin_entering(self, session: SyncSession) -> None:
+        """A session waits for its service; from now on it hears of changes."""
+        self._entering[session] = None
+
+    def end_entering(self, session: SyncSession) -> None:
+        del self._entering[session]
+
+    def enter_service(self, session: SyncSession, oid: int) -> None:
+        """A session knows its service; nothing happens if it has ended meanwhile."""
+        if session in self._sessions:
+            self._of_service.setdefault(oid, {})[session] = None
+
+    def _leave_service(self, session: SyncSession, oid: int) -> None:
+        inside = self._of_service.get(oid)
+        if inside is not None:
+            inside.pop(session, None)
+            if not inside:
+                del self._of_service[oid]
 
     def on_ready(self, session: SyncSession) -> None:
         caller = session.caller
@@ -252,7 +278,7 @@ class SyncFace:
     def _check_changed_services(self, batch: Batch) -> None:
         """A service that is gone ends its sessions; access control is checked anew at once."""
         for oid, service in batch.services:
-            for session in list(self._sessions):
+            for session in [*self._entering, *self._of_service.get(oid, ())]:
                 session.hear_service(oid, service)
 
     def _finish(self, task: asyncio.Task[None]) -> None:

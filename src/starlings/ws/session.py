@@ -234,7 +234,7 @@ class SyncSession(SubscriptionOwner):
             self.drop(e.Reason.REVOKED)
             return
         self.caller = caller._replace(service=service)
-        if service.has_acl:
+        if service.has_acl and not caller.service.has_acl:
             for subscription in self.subscriptions():
                 self._check_soon(subscription)
             if self.catch_up is not None:
@@ -360,6 +360,7 @@ class SyncSession(SubscriptionOwner):
         expires_at = face.time_of(token.expires_at)
         admission = admit(token, expires_at, service, init, face.endpoints, face.encoder.next_id)
         self.caller = admission.caller
+        face.enter_service(self, service.oid)
         self.endpoint = admission.endpoint
         self.client_endpoint = admission.client_endpoint
         actor = admission.caller.actor
@@ -386,11 +387,13 @@ class SyncSession(SubscriptionOwner):
         Refusal, Fault as ``Node.get_service`` does.
         """
         self._services = {}
+        self._face.begin_entering(self)
         try:
             service = await self._face.node.get_service(token.account_sid, token.service)
             latest = self._services.get(service.oid, service)
         finally:
             self._services = None
+            self._face.end_entering(self)
         if latest is None:
             raise Refusal(Reason.SERVICE_NOT_FOUND)
         return latest
