@@ -9,7 +9,7 @@ import pytest
 from starlings.core import commands as c
 from starlings.core.errors import Fault, Reason
 from starlings.core.events import EventType
-from starlings.core.objects import Kind
+from starlings.core.objects import Kind, SyncObject
 from starlings.core.state import Outcome
 from starlings.node.clock import Sources
 from starlings.node.upkeep import Retention, Upkeep
@@ -82,6 +82,35 @@ async def test_what_a_removed_service_owned_is_removed_and_purged(
     assert await store.find_item(target.oid, "k") is None
     log = await store.read_log(target.oid, 0, 9)
     assert log[-1].type is EventType.OBJECT_REMOVED
+
+
+async def test_while_a_large_object_goes_writers_have_their_turn_and_services_are_left_alone(
+    upkeep: Upkeep, desk: Desk, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    looks: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def list_orphans(limit: int) -> list[SyncObject]:
+        looks.append(limit)
+        return []
+
+    target = await desk.create(await desk.create_service(), Kind.MAP)
+    for number in range(20):
+        await desk.add(target, key=f"{number}")
+    await desk.remove(target)
+    monkeypatch.setattr("starlings.node.upkeep._PURGE_ROWS", 5)
+    monkeypatch.setattr("starlings.node.upkeep.asyncio.sleep", sleep)
+    monkeypatch.setattr(store, "list_orphans", list_orphans)
+    chunks = 0
+    while await upkeep.purge():
+        chunks += 1
+    assert chunks >= 4
+    assert len(pauses) == chunks
+    assert min(pauses) > 0
+    assert len(looks) == 1
 
 
 async def test_the_log_is_kept_for_its_time_and_tombstones_for_theirs(

@@ -25,8 +25,11 @@ logger = logging.getLogger("starlings.node")
 SWEEP_SECONDS = 0.5
 """How long something expired may wait for its removal event, when the sweep is not behind."""
 _SWEEP_ENTRIES = 500
-_PURGE_ROWS = 1_000
-"""Deleted in one transaction: a few milliseconds in which writers wait."""
+_PURGE_ROWS = 500
+"""Deleted in one transaction: some 5 ms in which writers wait."""
+_PURGE_PAUSE_SECONDS = 0.005
+"""Between two of them: without it, every write would wait for one as long as a large object goes.
+"""
 _TRIM_ROWS = 2_000
 _IDLE_SECONDS = 5.0
 _SHRINK_PAUSE_SECONDS = 0.02
@@ -73,10 +76,18 @@ class Upkeep:
         return len(grants) + len(due)
 
     async def purge(self) -> int:
-        """Delete a chunk of what was removed; how many rows."""
+        """Delete a chunk of what was removed; how many rows.
+
+        What removed services owned is looked for when nothing is left to be deleted: that goes over
+        all services, which is too much for every chunk of a large object.
+        """
+        deleted = await self._store.purge(_PURGE_ROWS)
+        if deleted:
+            await asyncio.sleep(_PURGE_PAUSE_SECONDS)
+            return deleted
         orphans = await self._store.list_orphans(_SWEEP_ENTRIES)
         await self._execute_all([ExpireObject(one.oid) for one in orphans])
-        return len(orphans) + await self._store.purge(_PURGE_ROWS)
+        return len(orphans)
 
     async def trim(self) -> int:
         """Forget a chunk of the log that is past its retention; how many rows."""
