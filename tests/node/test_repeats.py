@@ -125,3 +125,29 @@ async def test_the_oldest_answers_go_when_there_are_too_many() -> None:
         assert work.count == 4
         await repeats.answer(1, work)
         assert work.count == 5
+
+
+async def test_the_oldest_answers_go_when_all_together_are_too_large() -> None:
+    large = Answer(200, b"x" * 400)
+    repeats, work = Repeats(held([0.0])), open_counter(large)
+    with patch("starlings.node.repeats.MOST_BYTES", 1_000):
+        for key in range(10):
+            await repeats.answer(key, work)
+        for key in (8, 9):
+            await repeats.answer(key, work)
+        assert work.count == 10
+        await repeats.answer(7, work)
+        assert work.count == 11
+
+
+async def test_what_was_forgotten_makes_room_again() -> None:
+    now = [0.0]
+    large = Answer(200, b"x" * 400)
+    repeats, work = Repeats(held(now)), open_counter(large)
+    with patch("starlings.node.repeats.MOST_BYTES", 1_000):
+        for key in range(20):
+            now[0] += KEPT_SECONDS
+            await repeats.answer(key, work)
+            await repeats.answer(-1 - key, work)
+            await repeats.answer(key, work)
+        assert work.count == 40

@@ -17,6 +17,8 @@ __all__ = ["Answer", "Repeats"]
 
 KEPT_SECONDS = 120.0
 _MOST = 50_000
+MOST_BYTES = 128 * 1024 * 1024
+"""Of all remembered bodies. Most are small; those of large items would come to a gigabyte."""
 
 
 class Answer(NamedTuple):
@@ -37,6 +39,7 @@ class Repeats:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._known: OrderedDict[Hashable, _Known] = OrderedDict()
+        self._size_bytes = 0
 
     async def answer(self, key: Hashable, carry_out: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer to a request that is carried out now, or that was, or that is under way."""
@@ -51,7 +54,7 @@ class Repeats:
             # It failed, and was forgotten: of several that waited for it, one goes on.
         self._forget_old(now)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._known[key] = _Known(future, now)
+        ours = self._known[key] = _Known(future, now)
         try:
             answer = await carry_out()
         except BaseException:
@@ -62,6 +65,10 @@ class Repeats:
         future.set_result(answer)
         if answer.status >= 300:
             self._known.pop(key, None)
+        elif self._known.get(key) is ours:
+            self._size_bytes += len(answer.body)
+            while self._size_bytes > MOST_BYTES:
+                self._forget_oldest()
         return answer
 
     def _forget_old(self, now: float) -> None:
@@ -69,4 +76,9 @@ class Repeats:
             oldest = next(iter(self._known.values()))
             if len(self._known) < _MOST and now - oldest.since < KEPT_SECONDS:
                 return
-            self._known.popitem(last=False)
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, known = self._known.popitem(last=False)
+        if known.future.done():  # one under way counts when its answer is there
+            self._size_bytes -= len(known.future.result().body)
