@@ -275,3 +275,9 @@ def test_a_text_of_16384_characters_is_allowed_and_no_longer() -> None:
 def test_a_number_of_64_characters_is_allowed_and_no_longer() -> None:
     assert matches("a == " + "9" * 64, {"a": int("9" * 64)})
     assert refusal("a == " + "9" * 65).position == 5
+
+
+def test_the_comparisons_of_a_query_are_counted() -> None:
+    assert parse_query("").comparisons == 0
+    assert parse_query("a == 1").comparisons == 1
+    assert parse_query("a == 1 AND (b == 2 OR c IN [1, 2])").comparisons == 3

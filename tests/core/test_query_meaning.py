@@ -115,3 +115,12 @@ def test_nothing_is_in_an_empty_list_of_values() -> None:
 def test_data_itself_can_be_compared() -> None:
     assert matches('data == "x"', "x")
     assert matches('data CONTAINS "x"', ["wxyz"])
+
+
+def test_what_is_in_an_array_is_told_by_value_and_type() -> None:
+    values = [[1], {"b": 1}, True, 1.5, None, "y"]
+    assert not matches("a IN [1, 0, false]", {"a": values})
+    assert matches("a NOT IN [1, 0, false]", {"a": values})
+    for literal in ("true", "1.5", "null", '"y"'):
+        assert matches(f"a IN [7, {literal}]", {"a": values})
+    assert matches("a IN [2]", {"a": 2.0})

@@ -15,11 +15,17 @@ Thus no lock is needed, and nothing is missed between the reading and the first 
 up the result and begins to listen in one step without waiting misses nothing and sees nothing
 twice.
 
+An event that takes much work (many queries, large data) waits in the index, as do those behind it,
+and is evaluated in ``step``s, between which others have their turn. Live queries then lag behind,
+which is as if the news had come late. If too many events wait, those that waited for longest are
+dropped: a gap, mended as every other.
+
 No I/O, no clock: every interleaving is a plain test.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -34,6 +40,8 @@ from starlings.node.hub import Delivery, MessageDelivery
 
 __all__ = [
     "MOST_HELD_KEYS",
+    "MOST_WAITING_EVENTS",
+    "STEP_WORK",
     "Allowance",
     "Index",
     "LiveQuery",
@@ -44,10 +52,20 @@ __all__ = [
     "cost_of",
     "decode_data",
     "too_large",
+    "work_of",
 ]
 
 MOST_HELD_KEYS = 50_000
 """Different keys whose events are kept while the members are read; more start the reading anew."""
+
+MOST_WAITING_EVENTS = 1_000
+"""Of one Map; of data there are at most as many times 16 KiB."""
+
+STEP_WORK = 256 * 1024
+"""Done in one go, as ``work_of`` counts: some milliseconds' worth, then others have their turn."""
+
+_ITEM_BYTES = 256
+"""Added for each item that is looked at, however small."""
 
 _MEMBER_BYTES = 64
 """What a member costs beside its key and data, in JSON and in memory about the same."""
@@ -137,6 +155,7 @@ class LiveQuery:
         self.id = query_id
         self.oid = oid
         self.query = query
+        self.comparisons = query.comparisons
         self.form = format_query(query)
         """The normal form, by which equal queries find together."""
         self.phase = Phase.LOADING
@@ -343,25 +362,36 @@ class Index:
 
     Args:
         on_removed: Called after the Map was removed, when all its queries have ended.
+        on_work: Called when events begin to wait: then ``step`` is to be called until it says no.
     """
 
-    def __init__(self, oid: int, on_removed: Callable[[Index], None]) -> None:
+    def __init__(
+        self,
+        oid: int,
+        on_removed: Callable[[Index], None],
+        on_work: Callable[[Index], None],
+    ) -> None:
         self.oid = oid
         self.queries: dict[str, LiveQuery] = {}
         """By normal form."""
         self._on_removed = on_removed
+        self._on_work = on_work
+        self._waiting: deque[Event] = deque()
+        """The first one is being evaluated, by those that are ..."""
+        self._asked: deque[LiveQuery] = deque()
+        """... still to be asked."""
+        self._data: object = None
+        """Its data, decoded."""
+        self._is_working = False
 
     def hear(self, delivery: Delivery) -> None:
         event = delivery.event
         match event.type:
-            case EventType.ITEM_ADDED | EventType.ITEM_UPDATED:
-                data = decode_data(event.data or b"{}")
-                for query in list(self.queries.values()):
-                    query.hear(event, data)
-            case EventType.ITEM_REMOVED:
-                for query in list(self.queries.values()):
-                    query.hear(event, None)
+            case EventType.ITEM_ADDED | EventType.ITEM_UPDATED | EventType.ITEM_REMOVED:
+                self._hear_item(event)
             case EventType.OBJECT_REMOVED:
+                self._waiting.clear()
+                self._asked.clear()
                 for query in list(self.queries.values()):
                     query.clear()
                     query.end(Refusal(Reason.QUERY_INDEX_NOT_FOUND))
@@ -375,6 +405,45 @@ class Index:
 
     def hear_message(self, delivery: MessageDelivery) -> None:
         """Maps have no messages."""
+
+    def step(self) -> bool:
+        """Evaluate some of what waits; False: nothing waits any more."""
+        work = 0
+        self._is_working = False  # should a query fail, the next event goes on with the rest
+        while self._waiting and work < STEP_WORK:
+            event = self._waiting[0]
+            if self._asked:
+                query = self._asked.popleft()
+                work += work_of(event.data, query.comparisons)
+                query.hear(event, self._data)
+            if not self._asked and self._waiting:
+                self._waiting.popleft()
+                self._begin_event()
+        self._is_working = bool(self._waiting)
+        return self._is_working
+
+    def _hear_item(self, event: Event) -> None:
+        self._waiting.append(event)
+        if len(self._waiting) == 1:
+            self._begin_event()
+        elif len(self._waiting) > MOST_WAITING_EVENTS:
+            # Not the first, of which some know already: the second, so that all see a gap.
+            del self._waiting[1]
+        if not self._is_working and self.step():
+            self._on_work(self)
+
+    def _begin_event(self) -> None:
+        """Ask all queries of now about the event that is first."""
+        if self._waiting:
+            event = self._waiting[0]
+            is_removal = event.type is EventType.ITEM_REMOVED
+            self._data = None if is_removal else decode_data(event.data or b"{}")
+            self._asked = deque(self.queries.values())
+
+
+def work_of(data: bytes | None, comparisons: int) -> int:
+    """What it takes to say whether an item matches: its bytes, for each comparison."""
+    return (len(data or b"") + _ITEM_BYTES) * (1 + comparisons)
 
 
 def cost_of(key: str, data: bytes) -> int:

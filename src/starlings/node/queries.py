@@ -21,6 +21,7 @@ from starlings.core.objects import Actor, Item, Kind, ObjectRef, Service, SyncOb
 from starlings.core.query import Query, QueryError, format_query, parse_query
 from starlings.node.hub import Hub
 from starlings.node.live_query import (
+    STEP_WORK,
     Allowance,
     Index,
     LiveQuery,
@@ -30,6 +31,7 @@ from starlings.node.live_query import (
     cost_of,
     decode_data,
     too_large,
+    work_of,
 )
 from starlings.node.node import Node
 from starlings.node.throttle import Throttle
@@ -39,10 +41,6 @@ __all__ = ["Queries", "QueryBounds", "QueryStatistics", "parse_query_text", "que
 logger = logging.getLogger("starlings.node")
 
 _PAGE_ITEMS = 500
-_TURN_BYTES = 128 * 1024
-"""Data evaluated in one go, some milliseconds' worth; then others have their turn."""
-_ITEM_BYTES = 256
-"""Added for each item, however small."""
 _ATTEMPTS = 3
 RELOAD_PAUSE_SECONDS = 0.5
 """Before a live query whose reading failed for passing trouble is read again."""
@@ -237,7 +235,9 @@ class Queries:
         live = None if index is None else index.queries.get(form)
         if live is None or live.phase is Phase.ENDED:
             if index is None:
-                index = self._indexes[target.oid] = Index(target.oid, self._drop_index)
+                index = self._indexes[target.oid] = Index(
+                    target.oid, self._drop_index, lambda index: self.spawn(self._work_off(index))
+                )
                 self._hub.watch(target.oid, service_sid, index)
             if len(index.queries) >= self.bounds.live_queries:
                 raise Refusal(
@@ -295,6 +295,13 @@ class Queries:
             if not index.queries:
                 self._drop_index(index)
 
+    async def _work_off(self, index: Index) -> None:
+        """Evaluate what waits in an index, in turns."""
+        is_more = True
+        while is_more:
+            await asyncio.sleep(0)
+            is_more = index.step()
+
     def _drop_index(self, index: Index) -> None:
         index.queries.clear()
         if self._indexes.get(index.oid) is index:
@@ -319,6 +326,7 @@ class Queries:
         found: list[Item] = []
         has_expired = False
         size = work = count = 0
+        comparisons = query.comparisons
         start: str | int | None = None
         now = self.node.sources.now()
         while True:
@@ -341,8 +349,8 @@ class Queries:
                     if size > self.bounds.result_bytes:
                         raise too_large(self.bounds.result_bytes)
                     found.append(item)
-                work += len(item.data) + _ITEM_BYTES
-                if work > _TURN_BYTES:
+                work += work_of(item.data, comparisons)
+                if work > STEP_WORK:
                     work = 0
                     await asyncio.sleep(0)
             self._items_read += len(page)

@@ -90,6 +90,11 @@ class Query:
 
     expression: Expression | None
 
+    @property
+    def comparisons(self) -> int:
+        """How many comparisons it takes at most to say whether an item matches."""
+        return 0 if self.expression is None else _count(self.expression)
+
     def matches(self, key: str, data: object) -> bool:
         """Say whether an item belongs to the result.
 
@@ -137,6 +142,12 @@ def _is_true(expression: Expression, key: str, data: object) -> bool:
             if operator in _NEGATED:
                 return not _holds(_NEGATED[operator], value, operand)
             return _holds(operator, value, operand)
+
+
+def _count(expression: Expression) -> int:
+    if isinstance(expression, Comparison):
+        return 1
+    return sum(_count(part) for part in expression.parts)
 
 
 def _look_up(path: Path, key: str, data: object) -> object:
