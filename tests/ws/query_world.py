@@ -50,6 +50,9 @@ class Peer:
     def send(self, frame: bytes) -> None:
         self.sent.append(json.loads(frame))
 
+    async def wait_for_turn(self) -> None:
+        """At once."""
+
     async def wait_for_room(self) -> None:
         if self.room is not None:
             await self.room()

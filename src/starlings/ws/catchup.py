@@ -4,7 +4,7 @@
 One ``CatchUp`` per session works off its entries in order, one after the other. A long replay is
 paged: after ``PAGE_EVENTS`` events or ``PAGE_BYTES`` the client is told ``interrupted`` and comes
 back from where it is, so a session that was away for long takes no more memory than one that
-wasn't. Between entries it waits until the connection has room.
+wasn't. Between entries it waits until the connection has room, and for its turn among all sessions.
 
 What is sent for an entry: replayed events, then its confirmation; and only then, by
 ``Subscription.go_live``, events that happened meanwhile. Confirmations of entries without replay
@@ -198,6 +198,7 @@ class CatchUp:
         try:
             while self._jobs:
                 await self._peer.wait_for_room()
+                await self._peer.wait_for_turn()
                 if not self._jobs:
                     break
                 job = self._jobs.popleft()

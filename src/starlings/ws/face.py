@@ -29,6 +29,7 @@ from starlings.ws.render import EventEncoder
 from starlings.ws.requests import RequestHandler
 from starlings.ws.session import SyncSession
 from starlings.ws.transport import WebSocketServer
+from starlings.ws.turns import Turns
 
 __all__ = ["FaceStatistics", "SyncFace"]
 
@@ -95,6 +96,7 @@ class SyncFace:
         self.server = WebSocketServer(lambda: SyncSession(self), options)
         self.telemetry_events = 0
         self.checks = AccessChecks(self.spawn)
+        self.turns = Turns()
         self._sessions: set[SyncSession] = set()
         self._entering: dict[SyncSession, None] = {}
         """Those that wait for their service: they hear of all."""

@@ -95,6 +95,9 @@ class Peer(Protocol):
     async def wait_for_room(self) -> None:
         """Return once the connection has taken most of what was sent; at once if it has."""
 
+    async def wait_for_turn(self) -> None:
+        """Return when another step of work may be taken, of so many in one turn of the loop."""
+
     def send_away(self) -> None:
         """End the session; the client comes back at once, and is checked then."""
 

@@ -276,6 +276,9 @@ class SyncSession(SubscriptionOwner):
                 self._room = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._room)
 
+    async def wait_for_turn(self) -> None:
+        await self._face.turns.wait()
+
     # The protocol
 
     def _handle(self, event: e.Input) -> None:
