@@ -56,6 +56,20 @@ async def test_a_sweep_removes_what_expired_and_nothing_else(
     assert (event.type, event.key, event.identity) == (EventType.ITEM_REMOVED, "short", "system")
 
 
+async def test_what_expires_together_is_removed_a_part_at_a_time(
+    upkeep: Upkeep, desk: Desk, store: MemoryStore, clock: Clock
+) -> None:
+    service = await desk.create_service()
+    for _ in range(450):
+        await desk.create(service, Kind.DOCUMENT, ttl=1)
+    clock.pass_seconds(1)
+    parts = []
+    while done := await upkeep.sweep():
+        parts.append(done)
+    assert sum(parts) == 450
+    assert max(parts) <= 200, "writers wait for each part"
+
+
 async def test_two_sweepers_at_once_remove_each_thing_once(
     upkeep: Upkeep, desk: Desk, store: MemoryStore, clock: Clock
 ) -> None:
