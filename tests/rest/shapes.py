@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 __all__ = ["assert_shape"]
 
@@ -162,7 +163,7 @@ _META: dict[str, _Check] = {
 
 def assert_shape(method: str, path: str, body: Any) -> None:
     """The body of a success has exactly the documented fields, each of its type."""
-    segments = path.rstrip("/").split("/")[2:]
+    segments = [unquote(segment) for segment in path.rstrip("/").split("/")[2:]]
     words = segments[::2] if len(segments) < 3 else segments[2::2]
     shape = _SHAPES["/".join(words)]
     is_listing = method == "GET" and len(segments) % 2 == 1 and segments[-1] != "Explain"

@@ -198,6 +198,31 @@ async def test_without_such_a_name_a_trailing_slash_is_harmless(api: Api, path: 
     assert (await api.delete(path)).status == 204
 
 
+@pytest.mark.parametrize("kind", ["Documents", "Lists", "Maps", "Streams"])
+async def test_an_update_whose_dot_was_left_out_creates_nothing(api: Api, kind: str) -> None:
+    await api.make(f"/{kind}/")
+    await api.make(f"/{kind}", UniqueName=".")
+    refusal = await api.post(f"/{kind}/", Ttl="5")
+    assert (refusal.status, refusal.code) == (400, 20001)
+    assert len((await api.get(f"/{kind}/")).json[kind.lower()]) == 2
+    assert (await api.post(f"/{kind}", Ttl="5")).status == 201
+
+
+async def test_patterns_do_not_make_a_path_with_a_slash_ambiguous(api: Api) -> None:
+    await api.make("/Maps", UniqueName="m")
+    await api.post("/Maps/m/Permissions/.", Read="true", Match="prefix")
+    await api.post("/Maps/m/Permissions/*", Read="true", Match="everybody")
+    assert (await api.post("/Maps/m/", Ttl="5")).status == 200
+    assert (await api.delete("/Maps/m/")).status == 204
+
+
+async def test_an_encoded_letter_makes_no_difference_to_a_path_with_a_slash(api: Api) -> None:
+    await api.make("/Maps", UniqueName="m")
+    assert (await api.post("/v1/%53ervices/default/%4Daps/%6D/", Ttl="5")).status == 200
+    await api.post("/Maps/m/Items", Key="..", Data="{}")
+    assert (await api.delete("/%4Daps/m/")).code == 20001
+
+
 async def test_what_is_missing_is_told_of_a_path_with_a_slash_too(api: Api) -> None:
     assert (await api.delete("/Maps/m/")).code == 54300
     assert (await api.delete(f"/v1/Services/IS{NO_SUCH}/")).code == 54050

@@ -170,7 +170,8 @@ async def test_an_identity_is_revoked_for_the_account_that_asks(api: Api) -> Non
         "date_revoked": "2026-05-28T20:26:40Z",
     }
     assert (await api.post(f"/v1/Identities/{'x' * 257}/Revoke")).code == 54351
-    assert record.revoked == [(ACCOUNT_SID, "a/b")]
+    assert (await api.post("/v1/Identities/b/Revoke/")).status == 200
+    assert record.revoked == [(ACCOUNT_SID, "a/b"), (ACCOUNT_SID, "b")]
     record.fault = Fault(Reason.UNAVAILABLE)
     assert (await api.post("/v1/Identities/a/Revoke")).status == 503
 
