@@ -76,7 +76,6 @@ class Reason(Enum):
     BAD_PARAMETER = _Row(20001, 400, "Invalid parameter")
     UNAUTHENTICATED = _Row(20003, 401, "Authentication failed")
     METHOD_NOT_ALLOWED = _Row(20004, 405, "Method not allowed")
-    BODY_TOO_LARGE = _Row(20413, 413, "Request body too large")
     HEAD_TOO_LARGE = _Row(20431, 431, "Request head too large")
     REQUEST_TIMEOUT = _Row(20408, 408, "Request was not received in time")
     TOKEN_MALFORMED = _Row(20101, 401, "Invalid Access Token")

@@ -40,7 +40,7 @@ _UNHEARD = {
     for reason in (
         Reason.BAD_PARAMETER,
         Reason.REQUEST_TIMEOUT,
-        Reason.BODY_TOO_LARGE,
+        Reason.DATA_TOO_LARGE,
         Reason.HEAD_TOO_LARGE,
         Reason.UNAVAILABLE,
     )
@@ -140,7 +140,7 @@ class RestApp:
         """Headers but for type and length, and body, of the answer to a request that the server
         refuses before this application hears of it.
         """
-        if status == Reason.BODY_TOO_LARGE.status:
+        if status == Reason.DATA_TOO_LARGE.status:
             message = f"Request body too large: at most {self._most_bytes} bytes are allowed"
         response = render_error(StarlingsError(_UNHEARD[status], message))
         headers = encode_headers(response._replace(body=b"", headers=()), self._next_id(), 0.0, 0)

@@ -17,8 +17,6 @@ __all__ = ["INTERNAL_FAULT", "render_error"]
 _encode = msgspec.json.Encoder().encode
 _CHALLENGE: Header = (b"www-authenticate", b'Basic realm="Starlings"')
 _CLOSE: Header = (b"connection", b"close")
-_UNREAD = (Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT)
-"""Refused before the body was read to its end: the connection has no next request."""
 
 
 class _ErrorBody(msgspec.Struct, frozen=True):
@@ -35,8 +33,8 @@ def render_error(error: StarlingsError, *headers: Header) -> Response:
     )
     if error.status == 401:
         headers += (_CHALLENGE,)
-    if error.reason in _UNREAD:
-        headers += (_CLOSE,)
+    if error.reason is Reason.REQUEST_TIMEOUT:
+        headers += (_CLOSE,)  # the rest of the body would be taken for the next request
     if isinstance(error, Refusal) and error.retry_after_seconds is not None:
         headers += ((b"retry-after", b"%d" % error.retry_after_seconds),)
     return Response(error.status, _encode(body), headers=headers)

@@ -95,7 +95,7 @@ class Request:
         """The parameters in the body.
 
         Raises:
-            Refusal: BAD_PARAMETER (not a form), BODY_TOO_LARGE, REQUEST_TIMEOUT.
+            Refusal: BAD_PARAMETER (not a form), DATA_TOO_LARGE, REQUEST_TIMEOUT.
             ClientGone: It hung up before the end of the body.
         """
         body = await self._read_body()
@@ -144,6 +144,6 @@ class Request:
 
     def _too_large(self) -> Refusal:
         return Refusal(
-            Reason.BODY_TOO_LARGE,
+            Reason.DATA_TOO_LARGE,
             f"Request body too large: at most {self._most_bytes} bytes are allowed",
         )
