@@ -57,6 +57,28 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
             assert (await read_response(reader))[2] == b"GET /%d 0" % i
 
 
+async def test_every_pipelined_request_hears_that_the_peer_is_gone() -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] != "/a":
+            await hello(scope, receive, send)
+            return
+        heard.put_nowait((await receive())["type"])
+        heard.put_nowait((await receive())["type"])
+        await hello(scope, receive, send)
+
+    async with serving(app=app) as site:
+        reader, writer = await site.connect()
+        writer.write(GET.replace(b"/a", b"/0") * 2 + GET * 3)
+        for _ in range(2):
+            assert (await read_response(reader))[2] == b"GET /0 0"
+        assert await asyncio.wait_for(heard.get(), 5) == "http.request"
+        writer.transport.abort()
+        assert await asyncio.wait_for(heard.get(), 5) == "http.disconnect"
+        assert heard.empty()
+
+
 # The head.
 
 

@@ -18,14 +18,14 @@ drops them.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -147,6 +147,8 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         # Since the last byte of the body: lines that end chunks, trailers.
         self._tail_bytes = 0
+        # Begun before the present one: of these uvicorn forgets to say that the peer is gone.
+        self._earlier: deque[RequestResponseCycle] = deque()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -159,6 +161,10 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
         self._release()
+        for cycle in self._earlier:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -228,6 +234,10 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             if name == b"content-length" and int(value) > options.body_bytes:
                 self._refuse_large_body()
                 return
+        if self._is_busy():
+            while self._earlier and self._earlier[0].response_complete:
+                self._earlier.popleft()
+            self._earlier.append(self.cycle)
         super().on_headers_complete()
         self._tail_bytes = 0
         self._phase = _BODY  # not before: until here a fault in the head may come up
