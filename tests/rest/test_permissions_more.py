@@ -38,6 +38,10 @@ async def test_one_path_has_a_permission_for_each_match(api: Api, path: str) -> 
     assert (everybody["match"], everybody["identity"]) == ("everybody", "*")
     for granted in (exact, prefix, everybody):
         assert (await api.get(granted["url"])).json == granted
+        assert (await api.post(granted["url"], Manage="true")).json["match"] == granted["match"]
+    changed = (await api.get(f"{path}/o/Permissions")).json["permissions"]
+    assert [one["manage"] for one in changed] == [True] * 3
+    exact = (await api.get(one)).json
     assert (await api.delete(prefix["url"])).status == 204
     assert (await api.get(prefix["url"])).code == 54354
     assert (await api.delete(prefix["url"])).code == 54354
@@ -81,8 +85,10 @@ async def test_bad_parameters_are_refused(api: Api, path: str) -> None:
     one = f"{path}/o/Permissions/a"
     for match in ("", "Exact", "regex", "everybody"):
         assert (await api.post(one, Read="true", Match=match)).code == 20001
+        assert (await api.post(f"{one}?Match={match}", Read="true")).code == 20001
         assert (await api.get(one, Match=match)).code == 20001
         assert (await api.delete(f"{one}?Match={match}")).code == 20001
+    assert (await api.post(f"{one}?Match=prefix", Match="exact")).code == 20001
     for ttl in ("-1", "x", "1.5", str(OFF.ttl_seconds + 1)):
         assert (await api.post(one, Read="true", Ttl=ttl)).code == 54011
     assert (await api.get(f"{path}/o/Permissions")).json["permissions"] == []

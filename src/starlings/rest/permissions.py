@@ -69,12 +69,18 @@ async def fetch_permission(
 async def set_permission(
     kind: Kind, request: Request, service_name: str, name: str, identity: str
 ) -> Response:
-    """Replaces all three flags and the time to live; a flag that is missing is false."""
+    """Replaces all three flags and the time to live; a flag that is missing is false.
+
+    ``Match`` may stand in the query too, as it does in the ``url`` of a permission.
+    """
     node = request.node
     service = await node.get_service(request.account_sid, service_name)
     ref = request.aim(service, kind, name)
     form = await request.read_form()
-    match = _get_match(form)
+    named = parse_form(request.query)
+    match = _get_match(named | form)
+    if "Match" in named and match is not _get_match(named):
+        raise Refusal(Reason.BAD_PARAMETER, "Invalid Match: not the same in body and query")
     check_grantee(identity, match, node.limits)
     outcome = await node.execute(
         c.SetPermission(
