@@ -6,14 +6,17 @@ refused and then bounds what was accepted by the time that passed.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.raw import assert_refused, unused_name
+from tests.e2e.raw import assert_refused, raw_client, unused_name
+from tests.e2e.server import ServerProcess
 
 ALMOST_NONE = 1.0
 """Requests that may slip through beside the bucket's arithmetic: rounding of its refill."""
@@ -197,3 +200,26 @@ def test_creations_are_limited(limited_raw: httpx.Client) -> None:
             assert response.status_code == 201
 
     assert refusals > 0
+
+
+# --- limits of the operator's own ---
+
+
+def test_data_may_be_as_large_as_the_operator_says(tmp_path: Path) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text("[limits]\ndata_bytes = 200_000\n")
+    data = tmp_path / "data"
+    with (
+        ServerProcess(data, environment={"STARLINGS_CONFIG": str(config)}) as server,
+        raw_client(server) as raw,
+    ):
+        # In the form each of these two bytes has six characters.
+        text = '{"t":"' + "ü" * ((200_000 - len('{"t":""}')) // 2) + '"}'
+        created = raw.post("/Documents", data={"Data": text})
+        assert created.status_code == 201, created.text
+        assert created.json()["data"] == json.loads(text)
+        escaped = text.replace("ü", "\\u00fc")
+        assert raw.post("/Documents", data={"Data": escaped}).status_code == 201
+        too_large = text.replace("t", "to")
+        assert_refused(raw.post("/Documents", data={"Data": too_large}), 413, 54006)
+        server.stop()

@@ -53,6 +53,7 @@ from starlings.node.queries import QueryBounds
 from starlings.node.reachability import Reachability
 from starlings.node.upkeep import Retention, Upkeep
 from starlings.rest.app import RestApp
+from starlings.rest.requests import BodyBounds
 from starlings.settings import Settings
 from starlings.storage.sqlite.credentials import CredentialStore
 from starlings.storage.sqlite.database import DatabaseError
@@ -138,6 +139,7 @@ async def _serve_store(
         authenticator,
         public_url=settings.public_url,
         is_trusted_proxy=settings.is_trusted_proxy,
+        body_bounds=BodyBounds(most_bytes=node.limits.request_bytes),
         revoker=IdentityRevoker(credentials, keyring, sources.now),
     )
     reachability = Reachability(store.outbox, store.find_service, sources)
@@ -147,7 +149,13 @@ async def _serve_store(
     face = _make_face(settings, node, keyring, reachability, presence)
     dispatcher = _make_dispatcher(settings, node, store, keyring)
     await dispatcher.start()
-    http = BoundedHttpServer(HttpOptions(max_connections=_most_connections(), refusal=rest.refuse))
+    http = BoundedHttpServer(
+        HttpOptions(
+            body_bytes=8 * node.limits.request_bytes,
+            max_connections=_most_connections(),
+            refusal=rest.refuse,
+        )
+    )
     health = Health(store.check_writable, lambda: store.statistics().commits)
     requests = RequestCounter()
     figures = list_figures(store, rest, face, http, authenticator, keyring)
@@ -219,6 +227,7 @@ def _make_face(
         base=settings.public_url or "https://starlings",
         options=WebSocketOptions(
             allowed_origins=settings.ws_origins,
+            max_message_bytes=limits.request_bytes,
             compress_from_bytes=from_bytes,
             is_trusted_proxy=settings.is_trusted_proxy,
         ),

@@ -103,6 +103,14 @@ class Limits:
     """Requests per second of one connection. [rest-api 10]"""
     rates: Rates = field(default_factory=Rates)
 
+    @property
+    def request_bytes(self) -> int:
+        """The most that one request can have by which data come: 128 KiB, and more only if data may
+        be larger than documented. A form escapes a byte with three characters, a form of JSON
+        escapes with eight.
+        """
+        return max(128 * 1024, 8 * self.data_bytes, 8 * self.message_bytes)
+
 
 DOCUMENTED = Limits()
 """The documented limits, the default profile."""
