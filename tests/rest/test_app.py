@@ -185,6 +185,8 @@ async def test_a_shortened_path_changes_nothing(
     assert (refusal.status, refusal.code) == (400, 20001)
     after = (await api.get(shortened)).json
     assert (after["sid"], after.get("date_expires")) == (before["sid"], before.get("date_expires"))
+    for harmless in ("GET", "HEAD"):
+        assert (await api.ask(harmless, shortened)).status == 200
     # Without the slash it is meant.
     meant = f"/v1/Services/default{shortened}".rstrip("/")
     assert (await api.ask(method, meant, body)).status in (200, 204)

@@ -170,7 +170,7 @@ class RestApp:
             if handler is None:
                 allowed = ", ".join(stop.methods).encode()
                 return render_error(Refusal(Reason.METHOD_NOT_ALLOWED), (b"allow", allowed))
-            if method != "GET" and raw_path.endswith(b"/"):
+            if method not in ("GET", "HEAD") and raw_path.endswith(b"/"):
                 await refuse_shortened(self._node, account_sid, raw_path)
             request = Request(
                 self._node,
