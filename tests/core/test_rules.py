@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -33,6 +34,12 @@ def test_a_name_is_neither_empty_nor_long_nor_a_sid_nor_half_a_character(name: s
     refusal = refusal_of(lambda: rules.check_name(name, LIMITS))
     assert refusal.reason is Reason.BAD_NAME
     assert "length 1-320 not matching the SID pattern" in refusal.message
+
+
+def test_the_refusal_of_a_name_tells_the_bound_in_force() -> None:
+    limits = dataclasses.replace(LIMITS, name_characters=64)
+    refusal = refusal_of(lambda: rules.check_name("a" * 65, limits))
+    assert "length 1-64 not matching the SID pattern" in refusal.message
 
 
 @pytest.mark.parametrize("key", ["a", "a" * 320, _SID, "😀"])

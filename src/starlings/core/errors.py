@@ -54,12 +54,7 @@ class Reason(Enum):
     MESSAGE_DATA_MISSING = _Row(54251, 400, "Stream Message Data is missing or null")
     NAME_NOT_FOUND = _Row(54300, 404, "Unique name not found")
     NAME_TAKEN = _Row(54301, 409, "Unique name already exists")
-    BAD_NAME = _Row(
-        54302,
-        400,
-        "Invalid unique name. Expected a string with length 1-320 not matching"
-        " the SID pattern [A-Z]{2}[a-f0-9]{32}",
-    )
+    BAD_NAME = _Row(54302, 400, "Invalid unique name")
     BAD_IDENTITY = _Row(54351, 400, "Invalid identity")
     PERMISSION_NOT_FOUND = _Row(54354, 404, "Permission not found")
     TOO_MANY_SUBSCRIPTIONS = _Row(54419, 429, "Too many subscriptions on this connection")

@@ -82,7 +82,11 @@ def is_text(text: str) -> bool:
 def check_name(name: str, limits: Limits) -> None:
     """Raises Refusal BAD_NAME. [rest-api 1.6]"""
     if not 1 <= len(name) <= limits.name_characters or is_sid(name) or not is_text(name):
-        raise Refusal(Reason.BAD_NAME)
+        raise Refusal(
+            Reason.BAD_NAME,
+            f"Invalid unique name. Expected a string with length 1-{limits.name_characters}"
+            " not matching the SID pattern [A-Z]{2}[a-f0-9]{32}",
+        )
 
 
 def check_data(data: bytes, limits: Limits) -> None:
