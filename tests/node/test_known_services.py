@@ -133,3 +133,20 @@ async def test_only_so_many_are_remembered(
     assert store.asked[made[2].oid] == 1
     await services.find(made[0].oid)
     assert store.asked[made[0].oid] == 2
+
+
+async def test_a_default_service_that_was_removed_is_forgotten_among_many(
+    store: CountingStore,
+    minter: Minter,
+    services: KnownServices,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(known_services, "_MOST_REMEMBERED", 2)
+    await services.get(ACCOUNT_SID, "default")
+    await asyncio.sleep(0)
+    first = await services.get(ACCOUNT_SID, "default")
+    for service in [await a_service(minter) for _ in range(3)]:
+        await services.find(service.oid)
+    await store.execute(c.RemoveService(first.oid, ADMIN))
+    await asyncio.sleep(0)
+    assert (await services.get(ACCOUNT_SID, "default")).oid != first.oid

@@ -89,6 +89,7 @@ class KnownServices:
     def _remember(self, service: Service) -> None:
         if len(self._services) >= _MOST_REMEMBERED:
             self._services.clear()
+            self._defaults.clear()  # which of them was removed is told by its oid alone
         self._services[service.oid] = service
         if service.unique_name == DEFAULT_NAME:
             self._defaults[service.account_sid] = service
