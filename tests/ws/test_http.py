@@ -178,6 +178,25 @@ async def test_deadlines_do_not_touch_idle_connections_nor_web_sockets() -> None
         assert await listener.messages.get() == b"still here"
 
 
+@pytest.mark.parametrize(
+    ("asked", "rest"), [(post(2) + b"x", b"x"), (GET, b"\r\n")], ids=["body", "empty line"]
+)
+async def test_what_comes_behind_an_answer_does_not_keep_the_connection(
+    asked: bytes, rest: bytes
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    async with serving(app=app, timeout_keep_alive=0.3) as site:
+        reader, writer = await site.connect()
+        writer.write(asked)
+        assert (await read_response(reader))[0] == 200
+        writer.write(rest)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
 async def test_many_half_open_connections_end_and_leave_nothing() -> None:
     async with serving(http=HttpOptions(head_seconds=0.1)) as site:
         connections = [await site.connect() for _ in range(100)]

@@ -190,6 +190,8 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         if self._phase == _IDLE:
             if self._deadline is not None:
                 self._stop_deadline()
+            if not self._is_busy():
+                self._await_next()
             return
         if self._phase == _HEAD and self._begun_in_chunk <= 1 and not is_body:
             # (A head that began behind another message is short of that segment: a segment at
@@ -295,6 +297,16 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         return b"".join(lines) + b"\r\n"
 
     # Deadlines and refusals.
+
+    def _await_next(self) -> None:
+        """Wait for a next request no longer than at first: what came was none, but an empty line or
+        the rest of a body that was answered early, and uvicorn has stopped its clock for it.
+        """
+        self._unset_keepalive_if_required()
+        if not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _start_deadline(self, phase: int) -> None:
         self._stop_deadline()
