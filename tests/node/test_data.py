@@ -155,6 +155,16 @@ def test_huge_numbers_are_refused_or_kept_as_they_are() -> None:
         assert attempt(text) in (text, Reason.BAD_DATA)
 
 
+def test_a_number_out_of_range_is_called_so() -> None:
+    for number in (b"-1e999", b"1" + b"0" * 309, b"-" + b"9" * 400, b"9" * 5_000):
+        text = b'{"a":{"b":[1,%s]}}' % number
+        assert refused(text).message == (
+            "Invalid Data: expected a JSON object (a number is beyond the range of 64-bit floats)"
+        )
+    for kept in (b'{"a":%s}' % (b"9" * 308), b'{"a":"%s"}' % (b"9" * 5_000)):
+        assert normalise(kept) == kept
+
+
 @given(_OBJECTS, st.booleans(), st.sampled_from([None, 0, 3]))
 def test_the_value_is_kept_and_the_size_never_grows(
     value: dict[str, object], is_ascii: bool, indent: int | None

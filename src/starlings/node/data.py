@@ -8,6 +8,7 @@ limited is the size that is kept. [rest-api 12.2, 12.3]
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import msgspec
@@ -21,6 +22,9 @@ _ESCAPE = re.compile(
 )
 # A string without its end counts to the end of the text: so each byte is looked at once.
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+# Of 64-bit floats the largest has 309 digits. The same digits may stand in a string.
+_PERHAPS_OUT_OF_RANGE = re.compile(rb"[0-9]{309}")
+_OUT_OF_RANGE = "a number is beyond the range of 64-bit floats"
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_all = msgspec.json.Decoder(dict[str, object]).decode
 _format = msgspec.json.format
@@ -61,16 +65,27 @@ def normalise_data(
         data = _ESCAPE.sub(_unescape, data)
     if len(data) > limit:
         raise _too_large(field, len(data), limit)
+    if _PERHAPS_OUT_OF_RANGE.search(data) and _has_infinity(data):
+        raise _bad(field, _OUT_OF_RANGE)
     return data
 
 
 def refuse_malformed(raw: bytes, error: Exception, field: str) -> Refusal:
     """The refusal of what msgspec could not decode as an object: BAD_DATA, with the reason."""
     detail = str(error).splitlines()[0][:120] or "malformed"
-    if "range" not in detail and _is_json_object(raw):
+    if "out of range" in detail:
+        detail = _OUT_OF_RANGE
+    elif _is_json_object(raw):
         # msgspec calls it truncated, or names no reason that a caller understands.
         detail = "a \\u escape is half of a pair, as of an emoji that was cut in two"
     return _bad(field, detail)
+
+
+def _has_infinity(data: bytes) -> bool:
+    """Whether a whole number in good JSON is too large for a float, which no decoder here minds."""
+    numbers: list[float] = []
+    json.loads(data, parse_int=lambda digits: numbers.append(float(digits)))
+    return any(map(math.isinf, numbers))
 
 
 def _is_json_object(raw: bytes) -> bool:
