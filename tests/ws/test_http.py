@@ -79,6 +79,40 @@ async def test_every_pipelined_request_hears_that_the_peer_is_gone() -> None:
         assert heard.empty()
 
 
+async def test_requests_that_do_not_wait_are_kept_within_a_bound(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By any number of them, in whatever segments, a stranger could fill the memory."""
+    go_on = asyncio.Event()
+    asked = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal asked
+        asked += 1
+        await go_on.wait()
+        await hello(scope, receive, send)
+
+    async with serving(app=app, http=HttpOptions(pipelined_requests=5)) as site:
+        reader, writer = await site.connect()
+        writer.write(GET * 1_000)
+        while not site.http.refused:  # noqa: ASYNC110  # a turn or two
+            await asyncio.sleep(0)
+        (protocol,) = site.state.connections
+        assert len(protocol.pipeline) == 5  # type: ignore[union-attr]
+        writer.write(GET * 1_000)
+        go_on.set()
+        heads = []
+        for _ in range(6):
+            status, head, body = await read_response(reader)
+            assert (status, body) == (200, b"GET /a 0")
+            heads.append(head)
+        assert [b"connection: close" in head for head in heads] == [False] * 5 + [True]
+        assert await reader.read() == b""
+        assert asked == 6
+    assert site.http.statistics().refused == {503: 1}
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
+
+
 # The head.
 
 

@@ -8,8 +8,10 @@ address. A request that breaks a bound or the syntax is answered once, with ``Co
 
 The phase of the request that is being received decides which deadline runs; the fast path, a
 request that comes whole in one segment on a connection kept alive, starts no timer. HTTP/1.1
-pipelining is allowed: while an earlier response is still being made, a bad request only ends the
-connection, after that response.
+pipelining is allowed, within a bound: uvicorn keeps all that was read, and goes on reading with
+every response, so that a peer who doesn't wait could fill the memory at once. While an earlier
+response is still being made, a bad request, or one too many, only ends the connection, after that
+response.
 
 Bytes behind the head of an upgrade (a first frame sent early) are handed over too; uvicorn's own
 drops them.
@@ -41,7 +43,8 @@ class HttpOptions:
     ``head_bytes`` counts request line and headers. ``head_seconds`` runs from the connection's
     start or the first byte of a later request, ``body_seconds`` from the end of the head.
     ``body_bytes`` is checked against Content-Length before the application hears of the request,
-    and against chunks as they come. ``max_connections`` and ``max_connections_per_address`` count
+    and against chunks as they come. ``pipelined_requests`` may wait behind the one that is being
+    answered. ``max_connections`` and ``max_connections_per_address`` count
     TCP connections, upgraded ones too; None is no bound. Behind a proxy all have the proxy's
     address. ``refusal`` makes the answer of a status and a sentence: its headers, of which content
     type and length are left out, and its JSON body; it is the application's to say what all its
@@ -52,6 +55,7 @@ class HttpOptions:
     head_seconds: float = 10.0
     body_bytes: int = 1024 * 1024
     body_seconds: float = 60.0
+    pipelined_requests: int = 32
     max_connections: int | None = None
     max_connections_per_address: int | None = None
     refusal: Callable[[int, str], tuple[list[tuple[bytes, bytes]], bytes]] = lambda status, text: (
@@ -110,6 +114,10 @@ class BoundedHttpServer:
             self._open_by_address[address] -= 1
             if not self._open_by_address[address]:
                 del self._open_by_address[address]
+
+
+class _Refused(Exception):
+    """Stops the parser: nothing that comes is of interest any more."""
 
 
 # How long a refused peer may take to read the answer and hang up.
@@ -209,6 +217,8 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
     # Parser callbacks.
 
     def on_message_begin(self) -> None:
+        if self._is_refused:
+            raise _Refused  # a segment may hold thousands more
         self._phase = _HEAD
         self._begun_in_chunk += 1
         self._head_bytes = 0
@@ -236,6 +246,9 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             if name == b"content-length" and int(value) > options.body_bytes:
                 self._refuse_large_body()
                 return
+        if len(self.pipeline) >= options.pipelined_requests:
+            self._refuse(503, "Too many requests at once")
+            return
         if self._is_busy():
             while self._earlier and self._earlier[0].response_complete:
                 self._earlier.popleft()
