@@ -35,7 +35,7 @@ import msgspec
 from starlings.core.errors import Reason, Refusal
 from starlings.core.events import Event, EventType
 from starlings.core.objects import Item
-from starlings.core.query import Query, format_query
+from starlings.core.query import Query, format_query, sort_arrays
 from starlings.node.hub import Delivery, MessageDelivery
 
 __all__ = [
@@ -70,8 +70,7 @@ _ITEM_BYTES = 256
 _MEMBER_BYTES = 64
 """What a member costs beside its key and data, in JSON and in memory about the same."""
 
-decode_data = msgspec.json.Decoder().decode
-"""Data as ``Query.matches`` wants them."""
+_decode = msgspec.json.Decoder().decode
 
 
 class Member(NamedTuple):
@@ -444,6 +443,11 @@ class Index:
 def work_of(data: bytes | None, comparisons: int) -> int:
     """What it takes to say whether an item matches: its bytes, for each comparison."""
     return (len(data or b"") + _ITEM_BYTES) * (1 + comparisons)
+
+
+def decode_data(data: bytes) -> object:
+    """Data as ``Query.matches`` wants them."""
+    return sort_arrays(_decode(data)) if b"[" in data else _decode(data)
 
 
 def cost_of(key: str, data: bytes) -> int:

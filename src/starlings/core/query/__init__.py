@@ -8,6 +8,7 @@ full in ``docs/reference/queries.md``, the reasons in ``docs/decisions/0010-quer
 tree and what it means.
 """
 
+from starlings.core.query.arrays import sort_arrays
 from starlings.core.query.errors import (
     ArrayTooLong,
     QueryError,
@@ -50,4 +51,5 @@ __all__ = [
     "TooManyOperators",
     "format_query",
     "parse_query",
+    "sort_arrays",
 ]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final, TypeAlias
 
+from starlings.core.query.arrays import Array
+
 __all__ = [
     "And",
     "Comparison",
@@ -100,7 +102,8 @@ class Query:
 
         Args:
             key: The item's key.
-            data: The item's data as decoded from JSON: dict, list, str, int, float, bool or None.
+            data: The item's data as decoded from JSON: dict, list, str, int, float, bool or None;
+                of several queries ``sort_arrays`` of them.
         """
         return self.expression is None or _is_true(self.expression, key, data)
 
@@ -161,13 +164,31 @@ def _look_up(path: Path, key: str, data: object) -> object:
 
 def _holds(operator: Operator, value: object, operand: Literal | tuple[Literal, ...]) -> bool:
     if isinstance(value, list):
-        return any(_compare(operator, item, operand) for item in value)
+        value = Array(value)
+    if isinstance(value, Array):
+        return _holds_in(operator, value, operand)
     return _compare(operator, value, operand)
+
+
+def _holds_in(operator: Operator, array: Array, operand: Literal | tuple[Literal, ...]) -> bool:
+    """Whether a comparison holds for an item of an array."""
+    if isinstance(operand, tuple):
+        return array.has_any(operand)
+    if operator is Operator.EQ:
+        return array.has(operand)
+    if operator is Operator.CONTAINS:
+        return isinstance(operand, str) and array.has_text(operand)
+    extremes = array.extremes_like(operand)
+    if extremes is None:
+        return False
+    is_upward = operator in (Operator.GREATER, Operator.GREATER_EQ)
+    return _compare(operator, extremes[is_upward], operand)
 
 
 def _compare(operator: Operator, value: object, operand: Literal | tuple[Literal, ...]) -> bool:
     if isinstance(operand, tuple):
-        return any(_is_equal(value, literal) for literal in operand)
+        # The first look is quick, and finds more: True for 1.
+        return value in operand and any(_is_equal(value, literal) for literal in operand)
     if operator is Operator.EQ:
         return _is_equal(value, operand)
     if operator is Operator.CONTAINS:
