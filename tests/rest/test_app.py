@@ -9,6 +9,7 @@ import pytest
 
 from starlings.core.errors import Fault, Reason, Refusal
 from starlings.core.limits import OFF, Limits, Rates
+from starlings.rest.app import RestApp
 from tests.rest.asgi import BASE, NO_SUCH, Api
 
 EVERY_PATH = [
@@ -161,6 +162,36 @@ async def test_several_lines_of_a_header_are_one_value(api: Api) -> None:
 
 
 # What HTTP libraries make of a path that ends in ".."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/Services/", 201),
+        ("DELETE", "/%4Daps/m/", 204),
+        ("POST", "/v1/Services/default/%4Daps/m/", 400),
+    ],
+)
+async def test_a_change_at_an_odd_path_with_a_slash_is_no_fault_of_ours(
+    api: Api, method: str, path: str, status: int
+) -> None:
+    await api.make("/Maps", UniqueName="m")
+    assert (await api.ask(method, path)).status == status
+
+
+async def test_an_identity_is_revoked_at_a_path_with_a_slash() -> None:
+    class Book:
+        def __init__(self) -> None:
+            self.revoked: list[str] = []
+
+        async def revoke_identity(self, account_sid: str, identity: str) -> int:
+            self.revoked.append(identity)
+            return 0
+
+    api, book = Api(), Book()
+    api.app = RestApp(api.node, api.gate, revoker=book)
+    assert (await api.post("/v1/Identities/alice/Revoke/")).status == 200
+    assert book.revoked == ["alice"]
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
