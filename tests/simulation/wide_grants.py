@@ -45,6 +45,7 @@ class WideGrants:
         return [
             (14, self._grant),
             (5, self._lend),
+            (3, self._nest),
             (6, self._remove),
             (20, self._world.grants.open_again),
             (2, self._take_from_everybody),
@@ -120,6 +121,22 @@ class WideGrants:
             rights = frozenset({READ, WRITE, MANAGE})
             grant = Grant(client.identity, Match.EXACT, rights, self._chance.randint(1, 3))
             await self._world.grants.try_to_set(self._chance.choice(open_copies).sid, grant)
+
+    async def _nest(self, client: Client) -> None:
+        """Have two prefixes of a client's identity say the opposite: the longer one decides."""
+        sid = self._choose_object(client)
+        if sid is None:
+            return
+        for grant in self._world.rights.list_grants(sid):
+            if grant.match is Match.EXACT and grant.identity == client.identity:
+                await self._remove_grant(sid, grant)
+        everything, nothing = frozenset({READ, WRITE, MANAGE}), frozenset[str]()
+        rights = [everything, nothing]
+        if self._chance.is_so(0.5):
+            rights.reverse()
+        for length, given in zip((1, 2), rights, strict=True):
+            prefix = client.identity[:length]
+            await self._world.grants.try_to_set(sid, Grant(prefix, Match.PREFIX, given, None))
 
     async def _remove(self, client: Client) -> None:
         sid = self._choose_object(client)

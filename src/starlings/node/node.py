@@ -250,6 +250,7 @@ class Node:
         """
         found = await self.read_object(ref, actor)
         item = await self.store.find_item(found.oid, key)
+        await self.check_still(found, actor)
         if item is None or not item.is_live(self.sources.now()):
             raise Refusal(
                 Reason.LIST_ITEM_NOT_FOUND if found.kind is Kind.LIST else Reason.MAP_ITEM_NOT_FOUND
@@ -371,6 +372,16 @@ class Node:
         if service is None or not service.has_acl:
             return True
         return is_permitted(await self.find_deciding_permission(oid, identity), Right.READ)
+
+    async def check_still(self, found: SyncObject, actor: Actor) -> None:
+        """To be awaited when more of an object was read than ``get_object`` gave, before that is
+        told: right and data are looked at one after the other, and what was committed after the
+        loss of the right is not for who has lost it.
+
+        Raises:
+            Refusal: ACCESS_DENIED.
+        """
+        await self._check_access(found, actor, Right.READ)
 
     async def get_object_for_permissions(self, ref: ObjectRef) -> SyncObject:
         """The object whose permissions REST asks for, counted as a read of permissions."""

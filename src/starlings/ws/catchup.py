@@ -326,7 +326,7 @@ class CatchUp:
             self._send(target, _latest(target), correlation_id)
             return _Replayed(target.event_id, is_complete=True)
         events = await self._node.store.replay(target.oid, max(after_id, -1), PAGE_EVENTS + 1)
-        if subscription.mode is Mode.ENDED:
+        if await self._has_ended(subscription, target):
             return _Replayed(after_id, is_complete=True)
         if events is not None:
             return self._send_page(target, events, after_id, correlation_id)
@@ -356,7 +356,7 @@ class CatchUp:
     ) -> _Replayed:
         """The log is too young: send every item changed since, and the removals still known."""
         snapshot = await self._node.store.snapshot(target.oid, after_id, PAGE_EVENTS)
-        if snapshot is None or subscription.mode is Mode.ENDED:
+        if await self._has_ended(subscription, target) or snapshot is None:
             return _Replayed(target.event_id, is_complete=True)  # its removal is being held
         changed: list[Item | Tombstone] = [*snapshot.items, *snapshot.tombstones]
         changed.sort(key=lambda one: one.event_id)
@@ -372,6 +372,17 @@ class CatchUp:
         if not snapshot.is_complete:
             return _Replayed(last_id, is_complete=False)
         return _Replayed(snapshot.object.event_id, is_complete=True)
+
+    async def _has_ended(self, subscription: Subscription, target: SyncObject) -> bool:
+        """Whether nothing may be sent of what was just read: it was cancelled meanwhile, or fails
+        here, for the right to read has gone.
+        """
+        try:
+            await self._node.check_still(target, self._actor)
+        except Refusal as refusal:
+            if subscription.mode is not Mode.ENDED:
+                self.fail(subscription, refusal)
+        return subscription.mode is Mode.ENDED
 
     async def _repair_or_retry(self, gap: _Gap) -> None:
         try:
@@ -391,6 +402,8 @@ class CatchUp:
             events: list[Event] | None = []
             if target is not None and target.kind in (Kind.LIST, Kind.MAP):
                 events = await self._node.store.replay(target.oid, after_id, PAGE_EVENTS + 1)
+            if target is not None:
+                await self._has_ended(subscription, target)
             if subscription.mode is not Mode.HOLDING:
                 return  # cancelled meanwhile
             if target is None or target.kind is Kind.STREAM or target.event_id <= after_id:

@@ -187,6 +187,7 @@ class SessionQueries:
                 Reason.QUERY_INDEX_NOT_FOUND, "The index is another one now: ask the query again"
             )
         await self._queries.wait_until_loaded(live)
+        await self._settle_own_doubt(live)
         if self._held.get(live.id) is not held:
             raise Refusal(Reason.QUERY_INDEX_NOT_FOUND)
         # From here to the end nothing waits: the result, its confirmation and the first change
@@ -272,11 +273,29 @@ class SessionQueries:
                 self._peer.send(held.live.result_frame)
             held.has_missed = False
 
+    async def _settle_own_doubt(self, live: LiveQuery) -> None:
+        """Return when there is no doubt that its Map may be read, or not any more. Others may have
+        their turn first with ``check_soon``, and the result has changed by then.
+
+        Raises:
+            Refusal: ACCESS_DENIED: the live query has ended.
+        """
+        while self._doubts:
+            checks = self._checks
+            if not await self._queries.node.may_read(
+                self._service.oid, live.oid, self._actor.identity
+            ):
+                self.drop(live.id)
+                raise Refusal(Reason.ACCESS_DENIED)
+            if checks == self._checks:
+                return
+
     async def _begin(self, index_name: str, query: Query) -> Answer:
         held = await self._hold(index_name, query)
         await self._peer.wait_for_room()
         live = held.live
         assert live is not None
+        await self._settle_own_doubt(live)
         if held not in live.holders:
             raise Refusal(Reason.QUERY_INDEX_NOT_FOUND)
         # The result as of now, since it is sent in this very step: the client may have the same

@@ -189,6 +189,7 @@ class RequestHandler:
         include = call.request.http_request.params or {}
         if call.kind is Kind.MAP and first_value(include.get("Include", "")) == "items":
             items = await self._node.list_items(target, None, True, False, _MOST_INCLUDED)
+            await self._node.check_still(target, call.actor)
         return Answer(200, self._render(call, target, with_data=True, items=items))
 
     async def _create(self, call: _Call) -> Answer:
@@ -260,6 +261,7 @@ class RequestHandler:
         page = await self._node.list_items(
             target, start, query.is_inclusive, not query.is_ascending, page_size
         )
+        await self._node.check_still(target, call.actor)
         return Answer(200, self._render_items(call, target, page, page_size))
 
     async def _read_item(self, call: _Call) -> Answer:
