@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import Any
 
 import pytest
 
 from starlings.ws.http import HttpOptions
-from tests.ws.serving import UPGRADE, client_frame, hello, read_frame, serving
+from tests.ws.serving import (
+    UPGRADE,
+    client_frame,
+    go_on_reading,
+    hello,
+    read_frame,
+    serving,
+    stop_reading,
+)
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -111,6 +120,54 @@ async def test_requests_that_do_not_wait_are_kept_within_a_bound(
         assert asked == 6
     assert site.http.statistics().refused == {503: 1}
     assert [record for record in caplog.records if record.name != "asyncio"] == []
+
+
+async def test_who_does_not_take_an_answer_is_cut_off() -> None:
+    """Else its memory and its place are taken for as long as the peer likes."""
+    ended = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        size = 64 << 20
+        headers = [(b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for _ in range(size >> 20):
+            body = {"type": "http.response.body", "body": b"x" * (1 << 20), "more_body": True}
+            await send(body)
+        ended.set()
+
+    async with serving(app=app, http=HttpOptions(answer_seconds=0.1)) as site:
+        _, writer = await site.connect()
+        stop_reading(writer)
+        writer.write(GET)
+        async with asyncio.timeout(10):
+            while not site.state.connections:  # noqa: ASYNC110  # a turn or two
+                await asyncio.sleep(0)
+            (protocol,) = site.state.connections
+            sock = protocol.transport.get_extra_info("socket")
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 100
+            while site.http.statistics().open_connections:  # noqa: ASYNC110  # no event tells it
+                await asyncio.sleep(0.01)
+            # What is sent to nobody costs nothing, and the application comes to its end.
+            await ended.wait()
+
+
+async def test_who_takes_an_answer_slowly_but_in_time_gets_all_of_it() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"%d" % (8 << 20))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"x" * (8 << 20)})
+
+    async with serving(app=app, http=HttpOptions(answer_seconds=30.0)) as site:
+        reader, writer = await site.connect()
+        stop_reading(writer)
+        writer.write(GET)
+        while not any(one.flow.write_paused for one in site.state.connections):  # type: ignore[union-attr]  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        go_on_reading(writer)
+        assert len((await read_response(reader))[2]) == 8 << 20
+        (protocol,) = site.state.connections
+        assert protocol._writing_deadline is None  # type: ignore[union-attr]
 
 
 # The head.

@@ -20,8 +20,10 @@ drops them.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -44,11 +46,12 @@ class HttpOptions:
     start or the first byte of a later request, ``body_seconds`` from the end of the head.
     ``body_bytes`` is checked against Content-Length before the application hears of the request,
     and against chunks as they come. ``pipelined_requests`` may wait behind the one that is being
-    answered. ``max_connections`` and ``max_connections_per_address`` count
-    TCP connections, upgraded ones too; None is no bound. Behind a proxy all have the proxy's
-    address. ``refusal`` makes the answer of a status and a sentence: its headers, of which content
-    type and length are left out, and its JSON body; it is the application's to say what all its
-    answers look like.
+    answered. Whoever doesn't take an answer is cut off after ``answer_seconds``: by the kernel when
+    nothing of it is taken, here when what waits in memory doesn't get less. ``max_connections`` and
+    ``max_connections_per_address`` count TCP connections, upgraded ones too; None is no bound.
+    Behind a proxy all have the proxy's address. ``refusal`` makes the answer of a status and a
+    sentence: its headers, of which content type and length are left out, and its JSON body; it is
+    the application's to say what all its answers look like.
     """
 
     head_bytes: int = 32 * 1024
@@ -56,6 +59,7 @@ class HttpOptions:
     body_bytes: int = 1024 * 1024
     body_seconds: float = 60.0
     pipelined_requests: int = 32
+    answer_seconds: float = 120.0
     max_connections: int | None = None
     max_connections_per_address: int | None = None
     refusal: Callable[[int, str], tuple[list[tuple[bytes, bytes]], bytes]] = lambda status, text: (
@@ -148,6 +152,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         self._phase = _HEAD  # a new connection must send its first head in time
         self._timed_phase = _IDLE
         self._deadline: asyncio.TimerHandle | None = None
+        self._writing_deadline: asyncio.TimerHandle | None = None
         # Of the head being received, all but the present segment; then of that segment.
         self._head_bytes = 0
         self._chunk_bytes = 0
@@ -162,12 +167,14 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._is_admitted = self._server.admit(self._address())
         if self._is_admitted:
+            self._set_kernel_deadline()
             self._start_deadline(_HEAD)
         else:
             self._refuse(503, "Too many connections")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
+        self._stop_writing_deadline()
         self._release()
         for cycle in self._earlier:
             if not cycle.response_complete:
@@ -213,6 +220,17 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             return
         if self._timed_phase != self._phase:
             self._start_deadline(self._phase)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stop_writing_deadline()
+        self._writing_deadline = self.loop.call_later(
+            self._options.answer_seconds, self.transport.abort
+        )
+
+    def resume_writing(self) -> None:
+        self._stop_writing_deadline()
+        super().resume_writing()
 
     # Parser callbacks.
 
@@ -291,6 +309,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
     def _hand_over(self, tail: bytes) -> None:
         self.connections.discard(self)
         self.flow.resume_reading()
+        self._stop_writing_deadline()
         assert self.ws_protocol_class is not None
         protocol: Any = self.ws_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.app_state
@@ -328,6 +347,22 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(
             seconds, self._refuse, 408, f"The request did not arrive within {seconds:g} seconds"
         )
+
+    def _set_kernel_deadline(self) -> None:
+        sock = self.transport.get_extra_info("socket")
+        if (
+            sock is not None
+            and sock.family != socket.AF_UNIX
+            and hasattr(socket, "TCP_USER_TIMEOUT")
+        ):
+            milliseconds = int(self._options.answer_seconds * 1000)
+            with suppress(OSError):  # it has gone already
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    def _stop_writing_deadline(self) -> None:
+        if self._writing_deadline is not None:
+            self._writing_deadline.cancel()
+            self._writing_deadline = None
 
     def _stop_deadline(self) -> None:
         self._timed_phase = _IDLE
