@@ -351,6 +351,27 @@ async def test_a_service_that_changes_otherwise_has_nothing_checked(
     assert looks == []
 
 
+@pytest.mark.parametrize("is_query", [False, True])
+async def test_a_look_that_is_cut_short_is_no_permission(
+    closed: Closed, monkeypatch: pytest.MonkeyPatch, is_query: bool
+) -> None:
+    """As when the server ends just then."""
+    peer = await closed.world.ready()
+    if is_query:
+        await _follow(closed, peer)
+    else:
+        await peer.subscribe((closed.sid, "map", None))
+    closed.hold(monkeypatch, "list_grants")
+    await closed.grant(False)
+    await closed.world.put(closed.ref, "secret")
+    for task in list(closed.world.face._tasks):
+        task.cancel()
+    await settle()
+    await closed.world.put(closed.ref, "more")
+    assert told(peer) == []
+    assert peer.is_closed
+
+
 # Right and data are not looked at in one step: what was committed after the loss must not go out.
 
 

@@ -221,7 +221,7 @@ class SessionQueries:
                 may_read = await self._queries.node.may_read(
                     self._service.oid, held.live.oid, self._actor.identity
                 )
-            except Exception as error:
+            except BaseException as error:
                 # Not known is not allowed. After a failure clients never ask again. [8.2]
                 self._peer.send_away()
                 if not isinstance(error, Fault):

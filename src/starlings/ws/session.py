@@ -197,8 +197,8 @@ class SyncSession(SubscriptionOwner):
             may_read = await self._face.node.may_read(
                 caller.service.oid, subscription.oid, caller.actor.identity
             )
-        except Exception as error:
-            self.send_away()  # not known is not allowed
+        except BaseException as error:
+            self.send_away()  # not known is not allowed, nor what is cut short
             if not isinstance(error, Fault):
                 raise
             return
