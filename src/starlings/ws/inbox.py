@@ -240,7 +240,7 @@ class Inbox:
             self._reply_error(request, error)
         except Exception:
             logger.exception(
-                "A request failed method=%s path=%s",
+                "A request failed method=%s path=%r",
                 request.http_request.method,
                 request.http_request.path[:200],
             )
