@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given, settings
@@ -143,6 +143,30 @@ async def test_single_items_that_are_not_there_are_an_empty_page() -> None:
         assert (missing.status, missing.body["code"]) == (404, 54151)
         missing = await peer.ask("DELETE", f"/v3/Maps/{mapped}/Items/5")
         assert (missing.status, missing.body["code"]) == (404, 54201)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "key", "code"),
+    [(Kind.LIST, "Lists", "0", 54151), (Kind.MAP, "Maps", "a%2Fb", 54201)],
+)
+async def test_kotlin_mutates_an_item_that_it_reads_by_its_own_url(
+    kind: Kind, path: str, key: str, code: int
+) -> None:
+    async with a_world() as world:
+        peer = await a_client(world)
+        sid, _ = await world.create(kind)
+        url = f"/v3/Services/{world.service.sid}/{path}/{sid}/Items/{key}"
+        missing = await peer.ask("GET", url)
+        assert (missing.status, missing.body["code"]) == (404, code)
+        added = await peer.ask(
+            "POST", f"/v3/{path}/{sid}/Items", {"key": unquote(key), "data": {"n": 1}}
+        )
+        read = await peer.ask("GET", url)
+        assert (read.status, read.body) == (200, added.body | {"data": {"n": 1}})
+        headers = {"If-Match": [read.body["revision"]]}
+        changed = await peer.ask("POST", url, {"data": {"n": 2}}, headers=headers)
+        assert (changed.status, changed.body["last_event_id"]) == (200, 1)
+        assert "data" not in changed.body
 
 
 async def test_a_map_is_opened_with_its_items_when_asked() -> None:

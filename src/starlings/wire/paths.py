@@ -61,7 +61,7 @@ class Operation(Enum):
     """A page, or with ``Index`` or ``Key`` one item, which is never 404. [trap 8]"""
     ADD_ITEM = "add item"
     READ_ITEM = "read item"
-    """By its own URL. No known client does it."""
+    """By its own URL, as Kotlin's ``mutateItem`` does: one item, not a page, and 404 without."""
     PUT_ITEM = "put item"
     """Create or replace a map item."""
     UPDATE_ITEM = "update item"

@@ -130,9 +130,14 @@ def render_object(
     return _encode(fields)
 
 
-def render_item(base: str, service: Service, target: SyncObject, item: Item) -> bytes:
-    """An item after a change, without its data."""
-    return _encode(_item_fields(base, service, target, item))
+def render_item(
+    base: str, service: Service, target: SyncObject, item: Item, *, with_data: bool = False
+) -> bytes:
+    """An item: without its data after a change, with them when it is read by its own URL."""
+    fields = _item_fields(base, service, target, item)
+    if with_data:
+        fields["data"] = msgspec.Raw(item.data)
+    return _encode(fields)
 
 
 def render_removed_item(
@@ -173,9 +178,7 @@ def _cut_to_bytes(
     shown: list[msgspec.Raw] = []
     size_bytes = 0
     for item in items:
-        fields = _item_fields(base, service, target, item)
-        fields["data"] = msgspec.Raw(item.data)
-        text = _encode(fields)
+        text = render_item(base, service, target, item, with_data=True)
         size_bytes += len(text)
         if size_bytes > PAGE_BYTES and len(shown) >= _FEWEST_ITEMS:
             break

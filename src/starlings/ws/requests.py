@@ -267,8 +267,8 @@ class RequestHandler:
     async def _read_item(self, call: _Call) -> Answer:
         assert call.key is not None
         target, item = await self._node.read_item(call.ref, call.key, call.actor)
-        page = Page([item], has_previous=False, has_next=False)
-        return Answer(200, self._render_items(call, target, page, 1))
+        body = render.render_item(self._base, call.caller.service, target, item, with_data=True)
+        return Answer(200, body)
 
     async def _add_item(self, call: _Call) -> Answer:
         data = self._item_data(call)
