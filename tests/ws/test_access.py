@@ -69,12 +69,12 @@ async def closed() -> AsyncIterator[Closed]:
 
 
 def told(peer: Peer) -> list[str]:
-    """What came: words of events, and the codes of failures."""
+    """What came: words of events, and the codes of failures, which Kotlin is told once more."""
     words = []
     for payload in peer.take_events():
         if payload["event_type"] == "subscription_failed":
             words += [str(one["error"]["code"]) for one in payload["events"]]
-        else:
+        elif payload["event_type"] != "subscription_canceled":
             words.append(payload["event_type"])
     return words
 

@@ -113,9 +113,13 @@ async def test_who_may_not_read_any_more_is_told_so() -> None:
         assert peer.take_events() == []
         await world.node.execute(c.SetPermission(ref, "alice", False, True, True, ADMIN))
         await settle()
-        (failed,) = peer.take_events()
+        failed, canceled = peer.take_events()
         assert failed["event_type"] == "subscription_failed"
         assert failed["events"][0]["error"]["status"] == 403
+        # What Kotlin clients understand, who pass over the failure of what they had.
+        assert canceled["event_type"] == "subscription_canceled"
+        assert canceled["events"] == [{"object_sid": sid, "object_type": "map"}]
+        assert "correlation_id" not in canceled
         await world.put(ref, "k")
         assert peer.take_events() == []
 
@@ -150,5 +154,6 @@ async def test_access_control_switched_on_is_checked_at_once() -> None:
             c.UpdateService(world.service.oid, c.ServiceSettings(has_acl=True), ADMIN)
         )
         await settle()
-        assert [one["event_type"] for one in peer.take_events()] == ["subscription_failed"]
+        kinds = [one["event_type"] for one in peer.take_events()]
+        assert kinds == ["subscription_failed", "subscription_canceled"]
         assert await peer.ask("GET", f"/v3/Maps/{sid}") != Answered(200, None)

@@ -169,9 +169,13 @@ class CatchUp:
             refusal.message,
         )
         # Clients take a refusal of a pending request by its number only, and one of an established
-        # subscription only without.
+        # subscription only without; Kotlin clients not even then, but as a cancellation by the
+        # server, of which JavaScript clients take no notice. [11]
         number = None if subscription.is_confirmed else self._correlation_id
         self._peer.send(self._encoder.frame(encode_failed(number, [failed])))
+        if number is None:
+            ended = [(subscription.sid, subscription.kind.word)]
+            self._peer.send(self._encoder.frame(encode_canceled(None, ended)))
 
     def end(self) -> None:
         """The session is over."""
