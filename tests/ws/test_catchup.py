@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,11 @@ from starlings.core import commands as c
 from starlings.core.errors import Fault, Reason
 from starlings.core.limits import OFF
 from starlings.core.objects import Kind, ObjectRef, SyncObject
+from starlings.wire.codec import encode_upstream
+from starlings.wire.messages import HttpRequest, HttpValue, Request
 from starlings.ws import catchup
 from starlings.ws.inbox import MOST_REPLY_BYTES
+from starlings.ws.options import WebSocketOptions
 from tests.ws.sessions import ADMIN, World, a_world, settle, subscription_body
 
 Events = list[dict[str, Any]]
@@ -42,6 +46,35 @@ async def a_map(world: World, items: int) -> tuple[str, ObjectRef]:
     for number in range(items):
         await world.put(ref, f"k{number}")
     return sid, ref
+
+
+async def test_a_thousand_subscriptions_of_a_kotlin_client_come_in_one_message() -> None:
+    async with a_world() as world:
+        peer = await world.ready()
+        sids = [f"ET{number:032x}" for number in range(1000)]
+        body = {
+            "event_protocol_version": 4,
+            "action": "establish",
+            "correlation_id": 1,
+            "requests": [
+                {
+                    "type": "com.twilio.sync.subscriptions.Subscribe",
+                    "object_sid": sid,
+                    "object_type": "document",
+                    "last_event_id": 1_000_000,
+                }
+                for sid in sids
+            ],
+        }
+        headers: dict[str, HttpValue] = {"Twilio-Request-Id": ["RQ" + "0" * 32]}
+        http = HttpRequest("/v4/Subscriptions", "POST", params={}, headers=headers)
+        text = json.dumps(body, separators=(",", ":")).encode()
+        frame = encode_upstream(Request("RQ" + "0" * 32, http, "data_sync", text))
+        assert len(frame) < WebSocketOptions().max_message_bytes
+        peer.session.on_message(frame)
+        await settle()
+        failed = [one for event in peer.take_events() for one in event["events"]]
+        assert [one["object_sid"] for one in failed] == sids
 
 
 @pytest.mark.parametrize(

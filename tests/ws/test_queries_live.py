@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,8 @@ from starlings.core import commands as c
 from starlings.core.errors import Fault, Reason, Refusal
 from starlings.core.limits import OFF
 from starlings.node.queries import QueryBounds
-from starlings.ws.queries import ABANDONED_SECONDS
+from starlings.ws.options import WebSocketOptions
+from starlings.ws.queries import ABANDONED_SECONDS, BATCH_ENTRIES, LIVE_QUERY
 from tests.contracts.desk import ADMIN
 from tests.ws.query_world import World, established, refusal_of
 
@@ -201,6 +203,31 @@ async def test_live_queries_count_as_subscriptions() -> None:
     await session.establish(first["query_id"], first["last_event_id"])
     session.queries.drop(first["query_id"])
     await session.live('team == "red"')
+
+
+async def test_whatever_a_client_has_asked_fits_one_message_when_it_comes_back() -> None:
+    world = await World().open()
+    session = world.session()
+    # Quotes and backslashes are twice as long in the JSON of the subscription.
+    texts = [f'a == "{number}{chr(92) * 8_000}"' for number in range(11)]
+    asked = [((await session.live(text))["query_id"], text) for text in texts[:10]]
+    assert await refusal_of(session.live(texts[10])) is Reason.DATA_TOO_LARGE
+    entries = [
+        {
+            "object_sid": query_id,
+            "object_type": LIVE_QUERY,
+            "last_event_id": 2**53,
+            "index_name": "workers",
+            "query_string": text,
+        }
+        for query_id, text in asked
+    ]
+    short = {**entries[0], "query_string": ""}
+    body = {"requests": entries + [short] * (BATCH_ENTRIES - len(entries))}
+    most = WebSocketOptions().max_message_bytes
+    assert most - 50_000 < len(json.dumps(body)) < most - 2_000  # for all around it
+    session.queries.drop(asked[0][0])
+    await session.live(texts[10])
 
 
 async def test_a_query_that_nobody_subscribes_to_is_let_go_in_time() -> None:

@@ -372,7 +372,7 @@ async def test_tls_carries_http_messages_order_and_breaches(tmp_path: Path) -> N
         for _ in range(7):
             assert await read_frame(reader) == (0x82, large)
             assert await read_frame(reader) == (0x82, b"small")
-        writer.write(client_frame(b"x" * (128 * 1024 + 1)))
+        writer.write(client_frame(b"x" * (WebSocketOptions().max_message_bytes + 1)))
         assert (await read_frame(reader))[1][:2] == b"\x03\xf1"
         writer.close()
         assert await listener.closed == (1009, PROTOCOL_ERROR)

@@ -227,7 +227,7 @@ def _make_face(
         base=settings.public_url or "https://starlings",
         options=WebSocketOptions(
             allowed_origins=settings.ws_origins,
-            max_message_bytes=limits.request_bytes,
+            max_message_bytes=max(WebSocketOptions().max_message_bytes, limits.request_bytes),
             compress_from_bytes=from_bytes,
             is_trusted_proxy=settings.is_trusted_proxy,
         ),

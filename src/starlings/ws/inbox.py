@@ -40,6 +40,7 @@ from starlings.wire.subscriptions import (
     encode_subscription_response,
 )
 from starlings.ws.catchup import CatchUp
+from starlings.ws.queries import BATCH_ENTRIES
 from starlings.ws.render import render_error
 from starlings.ws.requests import Caller, RequestHandler, is_change
 
@@ -68,7 +69,7 @@ An event comes a little after its reply, when the next changes may have begun: s
 much for a moment, and ``OutboxLimits.queued_bytes`` are enough for that too."""
 REQUEST_ID_CHARACTERS = 128
 """Of a request's id, which goes into the log and is remembered for a while; the SDKs send 34."""
-_SUBSCRIBED = encode_subscription_response(100, 30_000)
+_SUBSCRIBED = encode_subscription_response(BATCH_ENTRIES, 30_000)
 
 
 class Asker(Protocol):

@@ -45,6 +45,12 @@ LIVE_QUERY = "live_query"
 ABANDONED_SECONDS = 120.0
 """How long a live query is held for a client that has not subscribed; the SDK does so at once."""
 
+MOST_TEXT_BYTES = 160 * 1024
+"""Of the ``BATCH_ENTRIES`` longest texts of a session's live queries: after a reconnect the client
+sends so many in one message, and could never come back if that were too large."""
+BATCH_ENTRIES = 100
+"""Of one request to subscribe, as the reply to each says."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -155,17 +161,20 @@ class SessionQueries:
         """Answer an instant query, or begin a live one.
 
         Raises:
-            Refusal: As ``Queries`` says, and BAD_PARAMETER.
+            Refusal: As ``Queries`` says, BAD_PARAMETER, and DATA_TOO_LARGE for its text.
             Fault: UNAVAILABLE.
         """
         body = _read_body(request)
+        text = body.query_string
         # One after the other: a session has one result in memory, and each fits its outbox.
         async with self._searching:
             index = await self._queries.get_index(self._service, index_name, self._actor)
-            query = parse_query_text(body.query_string)
+            query = parse_query_text(text)
             self._queries.take(index, self._actor.identity)
             if body.type == LIVE_QUERY:
-                return await self._begin(index_name, query)
+                text_bytes = _text_bytes(index_name, text)
+                self._check_texts(text_bytes)
+                return await self._begin(index_name, query, text_bytes)
             return await self._search_once(index, index_name, query)
 
     async def establish(self, entry: SubscriptionEntry, correlation_id: CorrelationId) -> None:
@@ -177,7 +186,9 @@ class SessionQueries:
         held = self._held.get(entry.object_sid)
         if held is None:
             query = parse_query_text(entry.query_string)
-            held = await self._hold(entry.index_name or "", query)
+            index_name = entry.index_name or ""
+            text_bytes = _text_bytes(index_name, entry.query_string)
+            held = await self._hold(index_name, query, text_bytes)
         live = held.live
         assert live is not None
         if live.id != entry.object_sid:
@@ -290,8 +301,17 @@ class SessionQueries:
             if checks == self._checks:
                 return
 
-    async def _begin(self, index_name: str, query: Query) -> Answer:
-        held = await self._hold(index_name, query)
+    def _check_texts(self, text_bytes: int) -> None:
+        known = sorted((held.text_bytes for held in self._held.values()), reverse=True)
+        if sum(known[: BATCH_ENTRIES - 1]) + text_bytes > MOST_TEXT_BYTES:
+            raise Refusal(
+                Reason.DATA_TOO_LARGE,
+                "The query expressions of this connection's live queries are too long together:"
+                f" at most {MOST_TEXT_BYTES} bytes are allowed",
+            )
+
+    async def _begin(self, index_name: str, query: Query, text_bytes: int) -> Answer:
+        held = await self._hold(index_name, query, text_bytes)
         await self._peer.wait_for_room()
         live = held.live
         assert live is not None
@@ -311,7 +331,7 @@ class SessionQueries:
         await self._peer.wait_for_room()
         return answer
 
-    async def _hold(self, index_name: str, query: Query) -> _Held:
+    async def _hold(self, index_name: str, query: Query, text_bytes: int) -> _Held:
         """Raises Refusal and Fault as ``Queries.hold`` does; TOO_MANY_SUBSCRIPTIONS."""
         self._drop_abandoned()
         limit = self._queries.node.limits.subscriptions
@@ -320,7 +340,7 @@ class SessionQueries:
                 Reason.TOO_MANY_SUBSCRIPTIONS,
                 f"Too many subscriptions: a connection may have {limit}",
             )
-        held = _Held(self, self._queries.node.sources.monotonic())
+        held = _Held(self, self._queries.node.sources.monotonic(), text_bytes)
         self._holding += 1
         try:
             live = await self._queries.hold(self._service, index_name, query, self._actor, held)
@@ -364,11 +384,13 @@ class SessionQueries:
 class _Held:
     """Implements ``live_query.QueryHolder`` for one live query of a session."""
 
-    __slots__ = ("_owner", "has_missed", "is_established", "live", "since")
+    __slots__ = ("_owner", "has_missed", "is_established", "live", "since", "text_bytes")
 
-    def __init__(self, owner: SessionQueries, since: float) -> None:
+    def __init__(self, owner: SessionQueries, since: float, text_bytes: int) -> None:
         self._owner = owner
         self.since = since
+        self.text_bytes = text_bytes
+        """Of what the client asks again by, after a reconnect."""
         self.live: LiveQuery | None = None
         """None until it is loaded."""
         self.is_established = False
@@ -392,6 +414,11 @@ def _answer(rows: Iterable[tuple[str, bytes, int]], fields: dict[str, Any]) -> A
         for key, data, revision in rows
     ]
     return Answer(200, _encode({**fields, "items": items}))
+
+
+def _text_bytes(index_name: str, text: str | None) -> int:
+    """As JSON, in which the client sends it."""
+    return len(_encode(index_name)) + len(_encode(text))
 
 
 def _read_body(request: Request) -> _Body:

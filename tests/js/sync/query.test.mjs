@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { runSeed } from "../lib/chance.mjs";
-import { World, subscribed } from "../lib/clients.mjs";
+import { World, subscribed, subscribedAgain } from "../lib/clients.mjs";
 import { socketUrl, unusedName } from "../lib/environment.mjs";
 import { Proxy } from "../lib/proxy.mjs";
 import { refused } from "../lib/refusals.mjs";
@@ -183,6 +183,28 @@ describe("LiveQuery", () => {
     const told = waitForEvent(live, "itemUpdated");
     await map.set("emil", { team: "blue" });
     assert.equal((await told).key, "emil");
+    await carol.shutdown();
+    await proxy.close();
+  });
+
+  test("of long expressions come back after a reconnect, and too many are refused", async () => {
+    const { index, map } = await workers();
+    const proxy = await Proxy.listen(socketUrl, { seed: runSeed });
+    const carol = await world.connect("carol", { url: proxy.url });
+    const sids = [...Array(29).keys()].map((n) => `"WK${String(n).padStart(32, "0")}"`).join(", ");
+    const long = (n) => `name == "${n}"${` OR sid IN [${sids}]`.repeat(13)} OR team == "blue"`;
+    const open = [];
+    // Together they are longer than a message may be that isn't meant for them.
+    for (let n = 0; n < 10; n += 1) {
+      open.push(await carol.liveQuery(index, long(n)));
+    }
+    await refused(carol.liveQuery(index, long(10)), 413, 54006);
+    await subscribed(...open);
+    const again = subscribedAgain(...open);
+    proxy.cut();
+    await again;
+    await map.set("dora", { team: "blue" });
+    await until(() => open.every((query) => "dora" in query.getItems()));
     await carol.shutdown();
     await proxy.close();
   });
