@@ -32,6 +32,7 @@ def test_every_reason_has_a_sentence_and_a_status_of_an_error(reason: Reason) ->
         (54354, 404), (54419, 429), (54450, 400), (54451, 400), (54452, 400), (54453, 400),
         (54454, 400), (54458, 400), (54502, 400), (54507, 400), (54509, 400), (54510, 400),
         (20001, 400), (20003, 401), (20404, 404), (20429, 429), (20500, 500), (20503, 503),
+        (51215, 401),
     ],
 )  # fmt: skip
 def test_every_documented_code_is_there_with_its_status(code: int, status: int) -> None:

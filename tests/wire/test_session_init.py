@@ -87,7 +87,10 @@ def test_offline_storage_can_be_left_out() -> None:
 def test_a_refused_init_is_answered_and_the_client_is_given_time_to_read_it() -> None:
     peer = an_initialising_peer()
     assert peer.tell(InitRefused(EXPIRED_TOKEN)) == [
-        Reply(INIT.id, Status(401, "UNAUTHORIZED", 20104, "Access Token expired"))
+        Reply(
+            INIT.id,
+            Status(401, "UNAUTHORIZED", 20104, "Access Token expired or expiration date invalid"),
+        )
     ]
     assert peer.session.deadline_ms == START + TIMING.close_timeout_ms
     assert peer.tick_at(START + TIMING.close_timeout_ms) == [SessionClosed(Reason.INIT_REFUSED)]

@@ -85,7 +85,7 @@ async def test_a_token_for_somebody_else_may_not(token: Token) -> None:
     service = await a_service()
     with pytest.raises(Refusal) as refused:
         check_renewal(Token("alice"), service, token, service)
-    assert refused.value.reason is Reason.TOKEN_BAD_GRANTS
+    assert refused.value.reason is Reason.TOKEN_FOR_ANOTHER
 
 
 async def test_a_token_for_another_service_may_not() -> None:
@@ -94,7 +94,7 @@ async def test_a_token_for_another_service_may_not() -> None:
         check_renewal(
             Token("alice"), service, Token("alice"), service._replace(oid=service.oid + 1)
         )
-    assert refused.value.reason is Reason.TOKEN_BAD_GRANTS
+    assert refused.value.reason is Reason.TOKEN_FOR_ANOTHER
 
 
 def test_clients_are_told_what_makes_them_fetch_a_new_token() -> None:

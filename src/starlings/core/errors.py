@@ -80,6 +80,9 @@ class Reason(Enum):
     TOKEN_NOT_YET_VALID = _Row(20105, 401, "Access Token not yet valid")
     TOKEN_BAD_GRANTS = _Row(20106, 401, "Invalid Access Token grants")
     TOKEN_BAD_SIGNATURE = _Row(20107, 401, "Invalid Access Token signature")
+    TOKEN_FOR_ANOTHER = _Row(
+        51215, 401, "The new token is for another account, service or identity"
+    )
     TOKEN_LIVES_TOO_LONG = _Row(20157, 401, "Expiration time in the Access Token exceeds 24 hours")
     UNKNOWN_PATH = _Row(20404, 404, "The requested resource was not found")
     TOO_MANY_REQUESTS = _Row(20429, 429, "Too many requests")

@@ -22,8 +22,8 @@ __all__ = [
     "EXPIRED_TOKEN",
     "FAULT",
     "INVALID_TOKEN",
-    "MISSING_GRANT",
     "NOT_INITIALISED",
+    "NO_SERVICE",
     "OFFLOAD",
     "OTHER_IDENTITY",
     "OTHER_SERVICE",
@@ -138,17 +138,20 @@ CLOSE_CODES = (
 # Refusals of init and update. Clients test 20104 and the word UNAUTHORIZED. [4.2, 4.4]
 
 EXPIRED_TOKEN = Refusal(
-    Status(401, "UNAUTHORIZED", 20104, "Access Token expired"), ComesBack.WITH_NEW_TOKEN
+    Status(401, "UNAUTHORIZED", 20104, "Access Token expired or expiration date invalid"),
+    ComesBack.WITH_NEW_TOKEN,
 )
 INVALID_TOKEN = Refusal(
     Status(401, "UNAUTHORIZED", 20101, "Invalid Access Token"), ComesBack.WITH_NEW_TOKEN
 )
-MISSING_GRANT = Refusal(
-    Status(403, "FORBIDDEN", 20107, "Access Token has no grant for this product"),
-    ComesBack.WITH_NEW_TOKEN,
-)
+NO_SERVICE = Refusal(Status(403, "FORBIDDEN", 54050, "Service not found"), ComesBack.WITH_NEW_TOKEN)
 OTHER_IDENTITY = Refusal(
-    Status(401, "UNAUTHORIZED", 20101, "Access Token is for another account, service or identity"),
+    Status(
+        401,
+        "UNAUTHORIZED",
+        51215,
+        "The new token is for another account, service or identity",
+    ),
     ComesBack.WITH_NEW_TOKEN,
 )
 """Only for ``update``."""
@@ -169,7 +172,7 @@ UNAVAILABLE = Refusal(Status(503, "SERVICE_UNAVAILABLE"), ComesBack.BY_ITSELF)
 REFUSALS = (
     EXPIRED_TOKEN,
     INVALID_TOKEN,
-    MISSING_GRANT,
+    NO_SERVICE,
     OTHER_IDENTITY,
     THROTTLED,
     NOT_INITIALISED,

@@ -113,14 +113,11 @@ def check_renewal(before: Token, had: Service, token: Token, service: Service) -
     """Whether a new token goes on where the session's does. [4.4]
 
     Raises:
-        Refusal: TOKEN_BAD_GRANTS, it is for somebody else or another service.
+        Refusal: TOKEN_FOR_ANOTHER: somebody else or another service.
     """
     known = (before.account_sid, had.oid, before.identity)
     if (token.account_sid, service.oid, token.identity) != known:
-        raise Refusal(
-            Reason.TOKEN_BAD_GRANTS,
-            "The new token must be for the same account, service and identity",
-        )
+        raise Refusal(Reason.TOKEN_FOR_ANOTHER)
 
 
 def refusal_of(error: StarlingsError) -> close_codes.Refusal:

@@ -116,12 +116,12 @@ describe("tokens end", { concurrency: true }, () => {
 
 describe("a new token is refused", { concurrency: true }, () => {
   const cases = {
-    "that is none": () => "nonsense",
-    "of another identity": () => world.token("mallory"),
-    "of another service": () => elsewhere.token("grace"),
-    "that has expired": () => world.token("grace", { ttl: -5 }),
+    "that is none": [() => "nonsense", 20101],
+    "of another identity": [() => world.token("mallory"), 51215],
+    "of another service": [() => elsewhere.token("grace"), 51215],
+    "that has expired": [() => world.token("grace", { ttl: -5 }), 20104],
   };
-  for (const [name, make] of Object.entries(cases)) {
+  for (const [name, [make, code]] of Object.entries(cases)) {
     test(name, async () => {
       const client = await world.connect("grace");
       const failure = waitForEvent(client, "connectionError", ({ terminal }) => terminal);
@@ -129,7 +129,8 @@ describe("a new token is refused", { concurrency: true }, () => {
         assert.deepEqual([error.status, error.code], [400, 51130], String(error));
         return true;
       });
-      assert.equal((await failure).httpStatusCode, 401);
+      const { httpStatusCode, errorCode } = await failure;
+      assert.deepEqual([httpStatusCode, errorCode], [401, code]);
       await inState(client, "denied");
       await client.updateToken(world.token("grace"));
       await connected(client);
