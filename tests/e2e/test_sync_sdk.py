@@ -20,7 +20,18 @@ pytestmark = [pytest.mark.js, pytest.mark.parametrize("major", MAJORS)]
 
 @pytest.mark.parametrize(
     "suite",
-    ["client", "tokens", "document", "list", "map", "stream", "outside", "reconnect", "query"],
+    [
+        "client",
+        "tokens",
+        "document",
+        "list",
+        "map",
+        "stream",
+        "outside",
+        "reconnect",
+        "query",
+        "cached",
+    ],
 )
 def test_the_official_sdk_works_unmodified(server: ServerProcess, suite: str, major: int) -> None:
     _run(server, suite, major)

@@ -48,6 +48,42 @@ async def a_map(world: World, items: int) -> tuple[str, ObjectRef]:
     return sid, ref
 
 
+@pytest.mark.parametrize("kind", [Kind.LIST, Kind.MAP])
+async def test_who_has_no_event_is_told_what_followed_the_first_items_it_read(kind: Kind) -> None:
+    """As a page that was loaded again: it has the object from its cache, and reads items anew."""
+    async with a_world() as world:
+        sid, ref = await world.create(kind)
+        peer = await world.ready()
+        path = f"/v3/{kind.word.capitalize()}s/{sid}/Items"
+
+        async def add(key: str) -> None:
+            await world.node.execute(
+                c.AddListItem(ref, b"{}", None, None, ADMIN)
+                if kind is Kind.LIST
+                else c.PutMapItem(ref, key, b"{}", None, None, ADMIN)
+            )
+            await settle()
+
+        await add("a")
+        await peer.ask("GET", path)
+        await add("b")
+        await peer.ask("GET", path, params={"Key": "a"} if kind is Kind.MAP else {"Index": "0"})
+        await add("c")
+        added = f"{kind.word}_item_added"
+        assert told(await peer.subscribe((sid, kind.word, None))) == [
+            (added, 1),
+            (added, 2),
+            completed(2),
+        ]
+        await add("d")
+        assert told(peer.take_events()) == [(added, 3)]
+        # What it read under a subscription, or before another, is of no interest.
+        await peer.ask("GET", path)
+        await add("e")
+        peer.take()
+        assert told(await peer.subscribe((sid, kind.word, None))) == [completed(4)]
+
+
 async def test_a_thousand_subscriptions_of_a_kotlin_client_come_in_one_message() -> None:
     async with a_world() as world:
         peer = await world.ready()

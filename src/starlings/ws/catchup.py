@@ -105,6 +105,8 @@ class CatchUp:
         self.queries = SessionQueries(
             queries, encoder, service, actor, peer, self.subscriptions.__len__
         )
+        self._read: dict[str, int] = {}
+        """By SID, the newest event when items were first read, of what is not subscribed to."""
         self._jobs: deque[_Job | _Cancel | _Gap] = deque()
         self._waiting = 0
         self._confirmed: list[tuple[Subscription, Established]] = []
@@ -126,6 +128,19 @@ class CatchUp:
             self._jobs.append(_Job(entry, correlation_id, place == len(entries)))
         self._waiting += bool(entries)
         return self._take_work()
+
+    def note_read(self, target: SyncObject) -> None:
+        """Items of a list or map are about to be read.
+
+        A page that was loaded again has the object from its cache, without items and events, and
+        subscribes from nothing on. Between the items that it reads and its subscription nothing
+        may get lost. [4.3]
+        """
+        if target.sid in self.subscriptions:
+            return
+        while len(self._read) >= self._node.limits.subscriptions:
+            del self._read[next(iter(self._read))]
+        self._read.setdefault(target.sid, target.event_id)
 
     def repair(self, subscription: Subscription) -> bool:
         """Queue a catch-up of a live subscription that missed something; True as above."""
@@ -317,7 +332,10 @@ class CatchUp:
         after_id: int | None,
         correlation_id: CorrelationId,
     ) -> _Replayed:
-        """Send what happened after ``after_id``, a page at most. None: nothing is asked for."""
+        """Send what happened after ``after_id``, a page at most. None: after what was read."""
+        read_id = self._read.pop(target.sid, None)
+        if after_id is None:
+            after_id = read_id
         if after_id is None or target.kind is Kind.STREAM:
             return _Replayed(target.event_id, is_complete=True)
         if is_of_lost_history(after_id, target.event_id, self._node.store.cut_id):

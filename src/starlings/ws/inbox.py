@@ -30,6 +30,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
 from starlings.core.errors import Fault, Reason, Refusal, StarlingsError
+from starlings.core.objects import SyncObject
 from starlings.node.repeats import Answer, Repeats
 from starlings.node.subscription import Subscription
 from starlings.wire.messages import Request
@@ -277,14 +278,19 @@ class Inbox:
         asked_under: Subscription | None = None
         if asker.catch_up is not None and route.operation is Operation.REMOVE_ITEM:
             asked_under = asker.catch_up.subscriptions.get(route.object_ref or "")
+
+        def note_read(target: SyncObject) -> None:
+            if asker.catch_up is not None:
+                asker.catch_up.note_read(target)
+
         if request_id is None or not is_change(request):
-            answer = await handler.answer(request, route, caller, request_id)
+            answer = await handler.answer(request, route, caller, request_id, note_read)
         else:
             key = (caller.service.oid, caller.actor.identity, request_id, route)
             self._asking[request_id] = self._asking.get(request_id, 0) + 1
             try:
                 answer = await self._repeats.answer(
-                    key, lambda: handler.answer(request, route, caller, request_id)
+                    key, lambda: handler.answer(request, route, caller, request_id, note_read)
                 )
             finally:
                 still_asking = self._asking.pop(request_id) - 1

@@ -14,7 +14,7 @@ import msgspec
 
 from starlings.core import commands as c
 from starlings.core.errors import Reason, Refusal
-from starlings.core.objects import Actor, Item, ItemKey, ObjectRef, Service
+from starlings.core.objects import Actor, Item, ItemKey, ObjectRef, Service, SyncObject
 from starlings.core.objects import Kind as ObjectKind
 from starlings.core.rules import parse_if_match
 from starlings.node.data import normalise_data, refuse_malformed
@@ -90,6 +90,7 @@ class _Call(NamedTuple):
     body: _Body
     request: Request
     request_id: str | None
+    note_read: Callable[[SyncObject], None]
 
     @property
     def actor(self) -> Actor:
@@ -154,12 +155,18 @@ class RequestHandler:
         return target
 
     async def answer(
-        self, request: Request, route: Route, caller: Caller, request_id: str | None
+        self,
+        request: Request,
+        route: Route,
+        caller: Caller,
+        request_id: str | None,
+        note_read: Callable[[SyncObject], None],
     ) -> Answer:
         """Carry out a request.
 
         Args:
             request_id: Is told with the events that it causes.
+            note_read: Is called with a list or map as it is just before its items are read.
 
         Raises:
             Refusal, Fault: To be rendered by the session.
@@ -178,6 +185,7 @@ class RequestHandler:
             _read_body(request),
             request,
             request_id,
+            note_read,
         )
         return await self._handlers[route.operation](call)
 
@@ -242,6 +250,7 @@ class RequestHandler:
         except BadQuery as error:
             raise Refusal(_QUERY_REASONS.get(error.name, Reason.BAD_PARAMETER)) from error
         target = await self._node.get_object(call.ref, call.actor)
+        call.note_read(target)
         if query.only is not None:
             try:
                 _, item = await self._node.read_item(
