@@ -87,6 +87,29 @@ async def test_an_own_removal_asked_for_before_the_subscription_is_told(
         assert [one["event_type"] for one in peer.take_events()] == ["map_item_removed"]
 
 
+@pytest.mark.parametrize("way", ["opened", "created", "opened again"])
+async def test_an_own_removal_before_the_first_subscription_is_not_told_twice(way: str) -> None:
+    """The SDK subscribes a tenth of a second after it has opened an object."""
+    async with a_world() as world:
+        peer = await world.ready()
+        if way == "created":
+            made = await peer.ask("POST", "/v3/Maps", {})
+            sid, last_id = made.body["sid"], made.body["last_event_id"]
+            await peer.ask("PUT", f"/v3/Maps/{sid}/Items/k", {"data": {}})
+        else:
+            sid, ref = await world.create(Kind.MAP)
+            await world.put(ref, "k")
+            opened = await peer.ask("GET", f"/v3/Maps/{sid}")
+            last_id = opened.body["last_event_id"]
+        await peer.ask("DELETE", f"/v3/Maps/{sid}/Items/k", headers={"Twilio-Request-Id": "RQ1"})
+        if way == "opened again":
+            await peer.ask("GET", f"/v3/Maps/{sid}")
+        *_, removal, confirmed = await peer.subscribe((sid, "map", last_id))
+        told = "map_item_removed" if way == "opened again" else "map_item_dropped"
+        assert (removal["event_type"], removal["event"]["id"]) == (told, 1)
+        assert confirmed["events"][0]["last_event_id"] == 1
+
+
 async def test_a_removal_begun_on_a_lost_connection_is_told_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -77,8 +77,21 @@ class _Replayed(NamedTuple):
     is_complete: bool
 
 
+class Hold(NamedTuple):
+    """What a client has of an object: it is the same if either part is."""
+
+    subscription: Subscription | None
+    opening: object | None
+    """Stands for the last time that this connection opened the object; None: it never did."""
+
+    def is_of(self, other: Hold) -> bool:
+        return (self.opening is not None and self.opening is other.opening) or (
+            self.subscription is not None and self.subscription is other.subscription
+        )
+
+
 class CatchUp:
-    """The subscriptions of one session."""
+    """The subscriptions of one session. Implements ``requests.Reader``."""
 
     def __init__(
         self,
@@ -107,6 +120,8 @@ class CatchUp:
         )
         self._read: dict[str, int] = {}
         """By SID, the newest event when items were first read, of what is not subscribed to."""
+        self._openings: dict[str, object] = {}
+        """By SID."""
         self._jobs: deque[_Job | _Cancel | _Gap] = deque()
         self._waiting = 0
         self._confirmed: list[tuple[Subscription, Established]] = []
@@ -128,6 +143,17 @@ class CatchUp:
             self._jobs.append(_Job(entry, correlation_id, place == len(entries)))
         self._waiting += bool(entries)
         return self._take_work()
+
+    def note_open(self, target: SyncObject) -> None:
+        """The client makes anew what it keeps of an object."""
+        self._openings.pop(target.sid, None)
+        while len(self._openings) >= self._node.limits.subscriptions:
+            del self._openings[next(iter(self._openings))]
+        self._openings[target.sid] = object()
+
+    def hold_of(self, sid: str) -> Hold:
+        """What the client has of an object now."""
+        return Hold(self.subscriptions.get(sid), self._openings.get(sid))
 
     def note_read(self, target: SyncObject) -> None:
         """Items of a list or map are about to be read.
@@ -448,8 +474,7 @@ class CatchUp:
         frame = self._encoder.frame(payload)
         subscription = self.subscriptions.get(target.sid)
         if (
-            correlation_id is None  # a repair: as for live events
-            and event.type is EventType.ITEM_REMOVED
+            event.type is EventType.ITEM_REMOVED
             and subscription is not None
             and self._owner.is_told_by_reply(subscription, event)
         ):

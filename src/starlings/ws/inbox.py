@@ -15,7 +15,7 @@ that wait, whose replies are large, and one that came is carried out also if its
    answer of the first, also on another connection (see ``starlings.node.repeats``).
 2. A client tells its application of an item that it removes when the reply comes. Told again by the
    event, that would seem somebody else's removal. So the inbox notes the removals whose replies are
-   leaving, with the subscription that the client had when it asked. If repetitions of one request
+   leaving, with what the client had of the object when it asked. If repetitions of one request
    are under way on this connection, the last answer counts: the earlier ones may cross it.
 3. Requests to subscribe are only queued here (``CatchUp``); searches are answered by the session's
    ``SessionQueries``; all others by ``RequestHandler``.
@@ -32,7 +32,6 @@ from typing import Any, NamedTuple, Protocol
 from starlings.core.errors import Fault, Reason, Refusal, StarlingsError
 from starlings.core.objects import SyncObject
 from starlings.node.repeats import Answer, Repeats
-from starlings.node.subscription import Subscription
 from starlings.wire.messages import Request
 from starlings.wire.paths import Operation
 from starlings.wire.subscriptions import (
@@ -40,7 +39,7 @@ from starlings.wire.subscriptions import (
     decode_subscriptions,
     encode_subscription_response,
 )
-from starlings.ws.catchup import CatchUp
+from starlings.ws.catchup import CatchUp, Hold
 from starlings.ws.queries import BATCH_ENTRIES
 from starlings.ws.render import render_error
 from starlings.ws.requests import Caller, RequestHandler, is_change
@@ -98,7 +97,7 @@ class _Job(NamedTuple):
 
 
 class Inbox:
-    """Belongs to a session that is ready.
+    """Belongs to a session that is ready. Implements ``requests.Reader``.
 
     Args:
         most_per_second: Requests; None: any number.
@@ -144,9 +143,9 @@ class Inbox:
         self._reply = reply
         self._asking: dict[str, int] = {}
         """How often each request id is under way: a repetition may cross the answer."""
-        self._removals: dict[str, Subscription] = {}
-        """Of items, told by their replies: by id of the request, the subscription that the client
-        had when it asked."""
+        self._removals: dict[str, Hold] = {}
+        """Of items, told by their replies: by id of the request, what the client had of the object
+        when it asked."""
         self._requests = 0
         self._request_bytes = 0
         self._promised_bytes = 0
@@ -207,8 +206,8 @@ class Inbox:
         while self._waiting_changes:
             self._start(self._waiting_changes.popleft())
 
-    def take_removal(self, request_id: str) -> Subscription | None:
-        """Under which subscription this removal of an item was asked for, if its reply tells it.
+    def take_removal(self, request_id: str) -> Hold | None:
+        """Holding what the client asked for this removal of an item, if its reply tells it.
 
         Only once. None while the reply has not left: it may get lost.
         """
@@ -275,22 +274,17 @@ class Inbox:
                 Reason.BAD_PARAMETER,
                 f"Twilio-Request-Id has more than {REQUEST_ID_CHARACTERS} characters",
             )
-        asked_under: Subscription | None = None
+        asked_under: Hold | None = None
         if asker.catch_up is not None and route.operation is Operation.REMOVE_ITEM:
-            asked_under = asker.catch_up.subscriptions.get(route.object_ref or "")
-
-        def note_read(target: SyncObject) -> None:
-            if asker.catch_up is not None:
-                asker.catch_up.note_read(target)
-
+            asked_under = asker.catch_up.hold_of(route.object_ref or "")
         if request_id is None or not is_change(request):
-            answer = await handler.answer(request, route, caller, request_id, note_read)
+            answer = await handler.answer(request, route, caller, request_id, self)
         else:
             key = (caller.service.oid, caller.actor.identity, request_id, route)
             self._asking[request_id] = self._asking.get(request_id, 0) + 1
             try:
                 answer = await self._repeats.answer(
-                    key, lambda: handler.answer(request, route, caller, request_id, note_read)
+                    key, lambda: handler.answer(request, route, caller, request_id, self)
                 )
             finally:
                 still_asking = self._asking.pop(request_id) - 1
@@ -300,7 +294,15 @@ class Inbox:
                 self._note_removal(request_id, asked_under)
         return answer
 
-    def _note_removal(self, request_id: str, asked_under: Subscription) -> None:
+    def note_open(self, target: SyncObject) -> None:
+        if self._asker.catch_up is not None:
+            self._asker.catch_up.note_open(target)
+
+    def note_read(self, target: SyncObject) -> None:
+        if self._asker.catch_up is not None:
+            self._asker.catch_up.note_read(target)
+
+    def _note_removal(self, request_id: str, asked_under: Hold) -> None:
         """The removal of an item is about to be told by its reply, in this very step."""
         while len(self._removals) >= MOST_REQUESTS:
             del self._removals[next(iter(self._removals))]

@@ -8,7 +8,7 @@ are JSON; those of GET and DELETE are ignored, whatever they are. [trap 5]
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -33,7 +33,7 @@ from starlings.wire.paths import (
 )
 from starlings.ws import render
 
-__all__ = ["Caller", "RequestHandler", "is_change"]
+__all__ = ["Caller", "Reader", "RequestHandler", "is_change"]
 
 _KINDS = {
     Kind.DOCUMENT: ObjectKind.DOCUMENT,
@@ -80,6 +80,16 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 _NO_BODY = _Body()
 
 
+class Reader(Protocol):
+    """Who keeps in mind what a session has read; ``CatchUp`` does."""
+
+    def note_open(self, target: SyncObject) -> None:
+        """An object is being opened: the client makes anew what it keeps of it."""
+
+    def note_read(self, target: SyncObject) -> None:
+        """A list or map, as it is just before its items are read."""
+
+
 class _Call(NamedTuple):
     """A request taken apart."""
 
@@ -90,7 +100,7 @@ class _Call(NamedTuple):
     body: _Body
     request: Request
     request_id: str | None
-    note_read: Callable[[SyncObject], None]
+    reader: Reader
 
     @property
     def actor(self) -> Actor:
@@ -160,13 +170,12 @@ class RequestHandler:
         route: Route,
         caller: Caller,
         request_id: str | None,
-        note_read: Callable[[SyncObject], None],
+        reader: Reader,
     ) -> Answer:
         """Carry out a request.
 
         Args:
             request_id: Is told with the events that it causes.
-            note_read: Is called with a list or map as it is just before its items are read.
 
         Raises:
             Refusal, Fault: To be rendered by the session.
@@ -185,7 +194,7 @@ class RequestHandler:
             _read_body(request),
             request,
             request_id,
-            note_read,
+            reader,
         )
         return await self._handlers[route.operation](call)
 
@@ -193,6 +202,7 @@ class RequestHandler:
 
     async def _read(self, call: _Call) -> Answer:
         target = await self._node.read_object(call.ref, call.actor)
+        call.reader.note_open(target)
         items: list[Item] | None = None
         include = call.request.http_request.params or {}
         if call.kind is Kind.MAP and first_value(include.get("Include", "")) == "items":
@@ -214,6 +224,7 @@ class RequestHandler:
             call.actor,
             call.request_id,
         )
+        call.reader.note_open(outcome.object)
         return Answer(201, self._render(call, outcome.object))
 
     async def _update(self, call: _Call) -> Answer:
@@ -250,7 +261,7 @@ class RequestHandler:
         except BadQuery as error:
             raise Refusal(_QUERY_REASONS.get(error.name, Reason.BAD_PARAMETER)) from error
         target = await self._node.get_object(call.ref, call.actor)
-        call.note_read(target)
+        call.reader.note_read(target)
         if query.only is not None:
             try:
                 _, item = await self._node.read_item(

@@ -151,13 +151,16 @@ class SyncSession(SubscriptionOwner):
             self._connection.send_framed(frame)
 
     def is_told_by_reply(self, subscription: Subscription, event: Event) -> bool:
-        # Not before the reply was sent, which may get lost. And asked for under another
-        # subscription, the client may have opened the object anew since, and would not connect the
-        # reply with it. In both cases the event must tell it.
+        # Not before the reply was sent, which may get lost. And if the client has opened the object
+        # anew since, it would not connect the reply with it. In both cases the event must tell it.
         if event.endpoint != self.endpoint or event.request_id is None:
             return False
-        inbox = self._inbox
-        return inbox is not None and inbox.take_removal(event.request_id) is subscription
+        inbox, catch_up = self._inbox, self.catch_up
+        if inbox is None or catch_up is None:
+            return False
+        asked_under = inbox.take_removal(event.request_id)
+        held = catch_up.hold_of(subscription.sid)._replace(subscription=subscription)
+        return asked_under is not None and asked_under.is_of(held)
 
     def on_gap(self, subscription: Subscription) -> None:
         if self.catch_up is not None and self.catch_up.repair(subscription):

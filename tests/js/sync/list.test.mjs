@@ -132,6 +132,24 @@ test("remove takes one item away, and its index never comes back", async () => {
   await refused(reader.get(1), 404, 54151);
 });
 
+test("what is removed as soon as the list is open is told once", async () => {
+  const { sid } = await world.rest.syncLists.create();
+  for (let n = 0; n < 3; n += 1) {
+    await world.rest.syncLists(sid).syncListItems.create({ data: { n } });
+  }
+  const mine = await alice.list(sid);
+  const removals = collect(mine, "itemRemoved");
+  for (const { index } of (await mine.getItems()).items) {
+    await mine.remove(index);
+  }
+  await subscribed(mine);
+  const told = (index) => {
+    return { name: "itemRemoved", index, isLocal: true, previousItemData: { n: index } };
+  };
+  // What the subscription has to say has been said before it is confirmed.
+  assert.deepEqual(removals, [0, 1, 2].map(told));
+});
+
 test("items that are not there are refused", async () => {
   const { mine, theirs } = await shared();
   await refused(mine.get(7), 404, 54151);
