@@ -37,6 +37,7 @@ from starlings.wire.subscriptions import (
     encode_established,
     encode_failed,
 )
+from starlings.ws.holds import Holds
 from starlings.ws.queries import LIVE_QUERY, Peer, SessionQueries
 from starlings.ws.render import EventEncoder, encode_event_payload
 
@@ -77,21 +78,8 @@ class _Replayed(NamedTuple):
     is_complete: bool
 
 
-class Hold(NamedTuple):
-    """What a client has of an object: it is the same if either part is."""
-
-    subscription: Subscription | None
-    opening: object | None
-    """Stands for the last time that this connection opened the object; None: it never did."""
-
-    def is_of(self, other: Hold) -> bool:
-        return (self.opening is not None and self.opening is other.opening) or (
-            self.subscription is not None and self.subscription is other.subscription
-        )
-
-
 class CatchUp:
-    """The subscriptions of one session. Implements ``requests.Reader``."""
+    """The subscriptions of one session."""
 
     def __init__(
         self,
@@ -118,10 +106,7 @@ class CatchUp:
         self.queries = SessionQueries(
             queries, encoder, service, actor, peer, self.subscriptions.__len__
         )
-        self._read: dict[str, int] = {}
-        """By SID, the newest event when items were first read, of what is not subscribed to."""
-        self._openings: dict[str, object] = {}
-        """By SID."""
+        self.holds = Holds(self.subscriptions, node.limits.subscriptions)
         self._jobs: deque[_Job | _Cancel | _Gap] = deque()
         self._waiting = 0
         self._confirmed: list[tuple[Subscription, Established]] = []
@@ -143,30 +128,6 @@ class CatchUp:
             self._jobs.append(_Job(entry, correlation_id, place == len(entries)))
         self._waiting += bool(entries)
         return self._take_work()
-
-    def note_open(self, target: SyncObject) -> None:
-        """The client makes anew what it keeps of an object."""
-        self._openings.pop(target.sid, None)
-        while len(self._openings) >= self._node.limits.subscriptions:
-            del self._openings[next(iter(self._openings))]
-        self._openings[target.sid] = object()
-
-    def hold_of(self, sid: str) -> Hold:
-        """What the client has of an object now."""
-        return Hold(self.subscriptions.get(sid), self._openings.get(sid))
-
-    def note_read(self, target: SyncObject) -> None:
-        """Items of a list or map are about to be read.
-
-        A page that was loaded again has the object from its cache, without items and events, and
-        subscribes from nothing on. Between the items that it reads and its subscription nothing
-        may get lost. [4.3]
-        """
-        if target.sid in self.subscriptions:
-            return
-        while len(self._read) >= self._node.limits.subscriptions:
-            del self._read[next(iter(self._read))]
-        self._read.setdefault(target.sid, target.event_id)
 
     def repair(self, subscription: Subscription) -> bool:
         """Queue a catch-up of a live subscription that missed something; True as above."""
@@ -359,7 +320,7 @@ class CatchUp:
         correlation_id: CorrelationId,
     ) -> _Replayed:
         """Send what happened after ``after_id``, a page at most. None: after what was read."""
-        read_id = self._read.pop(target.sid, None)
+        read_id = self.holds.take_read(target.sid)
         if after_id is None:
             after_id = read_id
         if after_id is None or target.kind is Kind.STREAM:

@@ -39,7 +39,8 @@ from starlings.wire.subscriptions import (
     decode_subscriptions,
     encode_subscription_response,
 )
-from starlings.ws.catchup import CatchUp, Hold
+from starlings.ws.catchup import CatchUp
+from starlings.ws.holds import Hold
 from starlings.ws.queries import BATCH_ENTRIES
 from starlings.ws.render import render_error
 from starlings.ws.requests import Caller, RequestHandler, is_change
@@ -276,7 +277,7 @@ class Inbox:
             )
         asked_under: Hold | None = None
         if asker.catch_up is not None and route.operation is Operation.REMOVE_ITEM:
-            asked_under = asker.catch_up.hold_of(route.object_ref or "")
+            asked_under = asker.catch_up.holds.hold_of(route.object_ref or "")
         if request_id is None or not is_change(request):
             answer = await handler.answer(request, route, caller, request_id, self)
         else:
@@ -296,11 +297,11 @@ class Inbox:
 
     def note_open(self, target: SyncObject) -> None:
         if self._asker.catch_up is not None:
-            self._asker.catch_up.note_open(target)
+            self._asker.catch_up.holds.note_open(target)
 
     def note_read(self, target: SyncObject) -> None:
         if self._asker.catch_up is not None:
-            self._asker.catch_up.note_read(target)
+            self._asker.catch_up.holds.note_read(target)
 
     def _note_removal(self, request_id: str, asked_under: Hold) -> None:
         """The removal of an item is about to be told by its reply, in this very step."""

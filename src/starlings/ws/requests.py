@@ -81,7 +81,7 @@ _NO_BODY = _Body()
 
 
 class Reader(Protocol):
-    """Who keeps in mind what a session has read; ``CatchUp`` does."""
+    """Who keeps in mind what a session has read; ``holds.Holds`` does."""
 
     def note_open(self, target: SyncObject) -> None:
         """An object is being opened: the client makes anew what it keeps of it."""

@@ -159,7 +159,7 @@ class SyncSession(SubscriptionOwner):
         if inbox is None or catch_up is None:
             return False
         asked_under = inbox.take_removal(event.request_id)
-        held = catch_up.hold_of(subscription.sid)._replace(subscription=subscription)
+        held = catch_up.holds.hold_of(subscription.sid)._replace(subscription=subscription)
         return asked_under is not None and asked_under.is_of(held)
 
     def on_gap(self, subscription: Subscription) -> None:
