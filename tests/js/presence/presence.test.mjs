@@ -126,6 +126,7 @@ test("the Map can be renamed and switched off while clients are connected", asyn
   const gone = collect(fresh, "removed");
   const off = await presenceSettings(other.serviceSid, { Enabled: "false" });
   assert.equal(off.body.enabled, false);
+  await until(() => gone.length === 1); // until then the client opens what it has
   await assert.rejects(other.rest.syncMaps("who").fetch(), { status: 404 });
   await until(() => gone.length === 1);  // or the client would take the one that it knows
   await client.map("who");
