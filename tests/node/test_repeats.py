@@ -118,7 +118,7 @@ async def test_answers_are_forgotten_after_a_while() -> None:
 
 async def test_the_oldest_answers_go_when_there_are_too_many() -> None:
     repeats, work = Repeats(held([0.0])), open_counter(OK)
-    with patch("starlings.node.repeats._MOST", 3):
+    with patch("starlings.node.repeats.MOST_ANSWERS", 3):
         for key in (1, 2, 3, 4):
             await repeats.answer(key, work)
         await repeats.answer(4, work)

@@ -13,10 +13,11 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import NamedTuple
 
-__all__ = ["Answer", "Repeats"]
+__all__ = ["MOST_ANSWERS", "MOST_BYTES", "Answer", "Repeats"]
 
 KEPT_SECONDS = 120.0
-_MOST = 50_000
+MOST_ANSWERS = 50_000
+"""Of all clients, two minutes' worth at 400 changes a second."""
 MOST_BYTES = 128 * 1024 * 1024
 """Of all remembered bodies. Most are small; those of large items would come to a gigabyte."""
 
@@ -74,7 +75,7 @@ class Repeats:
     def _forget_old(self, now: float) -> None:
         while self._known:
             oldest = next(iter(self._known.values()))
-            if len(self._known) < _MOST and now - oldest.since < KEPT_SECONDS:
+            if len(self._known) < MOST_ANSWERS and now - oldest.since < KEPT_SECONDS:
                 return
             self._forget_oldest()
 
