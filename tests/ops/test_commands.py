@@ -119,7 +119,9 @@ def test_history_shows_a_maps_events_and_those_of_one_that_is_gone(
         "map_item_added",
         "map_removed",
     ]
-    assert json.loads(lines[1])["data"] == {}
+    added = json.loads(lines[1])
+    assert (added["data"], added["revision"], added["item_revision"]) == ({}, "1", "0")
+    assert added["date_created"].endswith("Z")
     [last] = starlings("history", "list", "a", "--limit", "1", *where).stdout.splitlines()[1:]
     assert "list_item_removed" in last
     missing = starlings("history", "map", "nothing", *where)

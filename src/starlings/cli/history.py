@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
+import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from starlings.app.history import find_history
+from starlings.cli.printing import format_date
 from starlings.cli.settings_flags import Config, Data, read_settings
-from starlings.core.events import Event
 from starlings.core.objects import Kind
 from starlings.core.wording import name_event
+from starlings.rest.history import render_event
 
 __all__ = ["history"]
 
@@ -30,7 +30,10 @@ def history(
         int, Parameter(help="The newest so many events.", validator=Number(gte=1, lte=100_000))
     ] = 50,
     json_: Annotated[
-        bool, Parameter(name="--json", help="Print JSON lines, with data.", negative="")
+        bool,
+        Parameter(
+            name="--json", help="Print JSON lines, with data, as REST's Events tell.", negative=""
+        ),
     ] = False,
     data: Data = None,
     config: Config = None,
@@ -47,30 +50,12 @@ def history(
     found = find_history(read_settings(config, data=data), service, _KINDS[kind], name, limit)
     if json_:
         for event in found:
-            print(json.dumps(_fields(_KINDS[kind], event), ensure_ascii=False))
+            print(msgspec.json.encode(render_event(_KINDS[kind], event)).decode())
         return
-    print(f"{'SEQ':>6}  {'TIME':24}  {'EVENT':24}  {'KEY':20}  {'IDENTITY':20}  ENDPOINT")
+    print(f"{'SEQ':>6}  {'TIME':20}  {'EVENT':24}  {'KEY':20}  {'IDENTITY':20}  ENDPOINT")
     for event in found:
         key = "-" if event.shown_key is None else str(event.shown_key)
         print(
-            f"{event.seq:>6}  {_format(event.at):24}  {name_event(_KINDS[kind], event.type):24}"
+            f"{event.seq:>6}  {format_date(event.at):20}  {name_event(_KINDS[kind], event.type):24}"
             f"  {key:20}  {event.identity:20}  {event.endpoint or '-'}"
         )
-
-
-def _fields(kind: Kind, event: Event) -> dict[str, object]:
-    return {
-        "sequence": event.seq,
-        "event_id": event.event_id,
-        "time": _format(event.at),
-        "type": name_event(kind, event.type),
-        "key": event.shown_key,
-        "identity": event.identity,
-        "endpoint": event.endpoint,
-        "request_id": event.request_id,
-        "data": None if event.data is None else json.loads(event.data),
-    }
-
-
-def _format(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")

@@ -44,10 +44,10 @@ def list_(
     is_dead = None if state == "all" else state == "dead"
     found = list_webhooks(read_settings(config, data=data), is_dead, after, limit)
     if json_:
-        rows = [
-            one._asdict() | {"at": format_date(one.at), "due_at": format_date(one.due_at)}
-            for one in found
-        ]
+        rows = []
+        for one in found:
+            due_at = format_date(one.due_at) if one.due_at else None  # at once
+            rows.append(one._asdict() | {"at": format_date(one.at), "due_at": due_at})
         print(json.dumps(rows))
         return
     print(
