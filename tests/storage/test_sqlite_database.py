@@ -1,9 +1,7 @@
-"""The file: its settings, its migrations, and which indexes its statements use."""
+"""The file: its settings and its migrations."""
 
 from __future__ import annotations
 
-import asyncio
-import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -11,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from starlings.core import commands as c
 from starlings.core.objects import Kind
 from starlings.storage.sqlite import database
 from starlings.storage.sqlite.database import (
@@ -24,7 +21,7 @@ from starlings.storage.sqlite.database import (
     open_writer,
 )
 from starlings.storage.sqlite.store import SqliteStore
-from tests.contracts.desk import ADMIN, Clock, Desk, ref_of
+from tests.contracts.desk import Clock, Desk
 from tests.contracts.store_contract import LIMITS
 
 _OLD = Path(__file__).parent.parent / "data" / "schema-1.db"
@@ -140,102 +137,3 @@ async def test_an_open_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / FILE_NAME, timeout=0)) as connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("BEGIN EXCLUSIVE")
-
-
-class Statements:
-    """Every statement that any connection of a store runs, by its text."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.seen: set[str] = set()
-        connect = sqlite3.connect
-
-        def watched(*arguments: object, **options: object) -> sqlite3.Connection:
-            connection: sqlite3.Connection = connect(*arguments, **options)  # type: ignore[call-overload]
-            connection.set_trace_callback(self.seen.add)
-            return connection
-
-        monkeypatch.setattr(sqlite3, "connect", watched)
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> Statements:
-    return Statements(monkeypatch)
-
-
-async def test_no_statement_scans_a_large_table(
-    tmp_path: Path, statements: Statements, clock: Clock
-) -> None:
-    """A scan is fast in every test and stops the writer for seconds in a large database."""
-    store = await SqliteStore.open(tmp_path, LIMITS, clock)
-    desk = Desk(store, clock)
-    service = await desk.create_service()
-    target = await desk.create(service, Kind.MAP, "m", ttl=60)
-    entries = await desk.create(service, Kind.LIST)
-    statements.seen.clear()
-    for size in (1, 8, 70):  # the writer has statements of several sizes
-        for number in range(size):
-            await desk.put(target, f"{size}/{number}", ttl=5)
-        store._writer._working_set.forget()
-        await store.execute(c.UpdateService(service.oid, c.ServiceSettings(has_acl=False), ADMIN))
-        names = [f"{size}/{number}" for number in range(size)]
-        await _put_together(desk, store, target.oid, names)
-    await desk.add(entries)
-    await desk.set_ttl(entries, 60)
-    await desk.grant(target, "zoe")
-    await store.execute(c.RemovePermission(ref_of(target), "zoe", ADMIN))
-    await desk.remove_item(entries, 0)
-    edge = (target.created_at, target.oid)
-    for is_descending in (False, True):
-        await store.list_services(edge, is_descending, 5)
-        for kind in Kind:
-            await store.list_objects(service.oid, kind, None, is_descending, 5, clock.at)
-            await store.list_objects(service.oid, kind, edge, is_descending, 5, clock.at)
-        for start in (None, "k"):
-            await store.list_items(target.oid, start, True, is_descending, 5, clock.at)
-        for place in (None, ("k", 0)):
-            await store.list_permissions(target.oid, place, is_descending, 5)
-    await store.find_object_named(service.oid, Kind.MAP, "m")
-    await store.read_log(target.oid, 0, 5)
-    await store.replay(target.oid, 0, 5)
-    await store.snapshot(target.oid, 0, 5)
-    clock.pass_seconds(30)
-    await store.list_due(clock.at, 5)
-    await store.trim_log(clock.at - 1, clock.at - 1, 5)
-    await store.trim_log(clock.at, clock.at + 1, 5)
-    await store.list_orphans(5)
-    await desk.remove(target)
-    await store.purge(100)
-    await store.execute(c.RemoveService(service.oid, ADMIN))
-    await store.list_orphans(5)
-    seen = {one for one in statements.seen if re.match(r"SELECT|INSERT|UPDATE|DELETE|WITH", one)}
-    await store.close()
-
-    scans = []
-    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
-        for statement in seen:
-            for *_, plan in connection.execute("EXPLAIN QUERY PLAN " + statement):
-                if _is_a_scan_that_grows(plan, statement):
-                    scans.append((plan, statement))
-    assert scans == []
-    assert len(seen) > 40
-
-
-def _is_a_scan_that_grows(plan: str, statement: str) -> bool:
-    """True for a step that reads all of a table; the front of one, in its order, is no such."""
-    found = re.match(r"SCAN (object|item|event|tombstone|permission)\b", plan)
-    if found is None:
-        return False
-    is_front = "LIMIT" in statement and "TEMP B-TREE" not in plan
-    return not (is_front and (found[1] == "event" or "USING" in plan))
-
-
-async def _put_together(desk: Desk, store: SqliteStore, oid: int, keys: list[str]) -> None:
-    found = await store.find_object(oid)
-    assert found is not None
-    store._writer._working_set.forget()
-    await asyncio.gather(*(desk.put(found, key, b'{"n":1}') for key in keys))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -112,6 +113,7 @@ async def test_nothing_sorts_or_goes_over_a_table(
                     assert allowed, (statement, line)
                     found |= allowed
     assert found == IN_ORDER | RARE, "what isn't asked isn't looked at either"
+    assert len(Watched.statements) > 100
 
 
 async def test_a_snapshot_costs_what_it_gives_not_what_there_is(
@@ -180,6 +182,10 @@ async def ask_everything(store: SqliteStore, desk: Desk, clock: Clock) -> None:
         for place in (None, ("k", 1)):
             await store.list_permissions(target.oid, place, is_descending, 9, now)
         await store.read_log(target.oid, 1, 9, is_descending)
+    for size in (1, 8, 70):  # the writer has statements of several sizes
+        names = [f"{size}/{number}" for number in range(size)]
+        store._writer._working_set.forget()
+        await asyncio.gather(*(desk.put(target, name) for name in names))
     await store.replay(target.oid, -1, 9)
     await store.snapshot(target.oid, -1, 9)
     await store.find_service(service.oid)
