@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import Hashable
 from typing import Any
 
 import pytest
@@ -12,71 +11,10 @@ import pytest
 from starlings.core import commands as c
 from starlings.core.access import EVERYBODY
 from starlings.core.errors import Fault, Reason
-from starlings.core.objects import Kind, Match, ObjectRef
+from starlings.core.objects import Kind, Match
 from starlings.ws.access_checks import MOST_CHECKS
-from starlings.ws.inbox import MOST_REPLY_BYTES
-from tests.ws.sessions import ADMIN, Peer, World, a_world, settle, subscription_body
-
-DENIED = 54007
-
-
-class Closed:
-    """A Map with some history, under access control, that alice may read."""
-
-    def __init__(self, world: World, sid: str, ref: ObjectRef) -> None:
-        self.world = world
-        self.sid = sid
-        self.ref = ref
-
-    async def grant(
-        self, may_read: bool, identity: str = "alice", match: Match = Match.EXACT
-    ) -> None:
-        flags = (may_read, False, False)
-        await self.world.node.execute(
-            c.SetPermission(self.ref, identity, *flags, ADMIN, match=match)
-        )
-        await settle()
-
-    async def switch(self, has_acl: bool) -> None:
-        settings = c.ServiceSettings(has_acl=has_acl)
-        await self.world.node.execute(c.UpdateService(self.world.service.oid, settings, ADMIN))
-        await settle()
-
-    def hold(self, monkeypatch: pytest.MonkeyPatch, method: str) -> asyncio.Event:
-        """Have the store answer one method late: when the event is set, with what was then."""
-        gate = asyncio.Event()
-        wanted: Callable[..., Awaitable[Any]] = getattr(self.world.store, method)
-
-        async def late(*arguments: Any) -> Any:
-            answer = await wanted(*arguments)
-            await gate.wait()
-            return answer
-
-        monkeypatch.setattr(self.world.store, method, late)
-        return gate
-
-
-@pytest.fixture
-async def closed() -> AsyncIterator[Closed]:
-    async with a_world() as world:
-        sid, ref = await world.create(Kind.MAP, "room")
-        target = Closed(world, sid, ref)
-        await target.switch(True)
-        await target.grant(True)
-        for number in range(5):
-            await world.put(ref, f"k{number}")
-        yield target
-
-
-def told(peer: Peer) -> list[str]:
-    """What came: words of events, and the codes of failures, which Kotlin is told once more."""
-    words = []
-    for payload in peer.take_events():
-        if payload["event_type"] == "subscription_failed":
-            words += [str(one["error"]["code"]) for one in payload["events"]]
-        elif payload["event_type"] != "subscription_canceled":
-            words.append(payload["event_type"])
-    return words
+from tests.ws.closed_map import DENIED, Closed, follow, search, told
+from tests.ws.sessions import ADMIN, settle, subscription_body
 
 
 @pytest.mark.parametrize("way", ["grant", "switch", "everybody"])
@@ -173,7 +111,7 @@ async def test_no_result_goes_out_while_it_is_looked_whether_it_may(
     closed: Closed, monkeypatch: pytest.MonkeyPatch, may_read: bool
 ) -> None:
     peer = await closed.world.ready()
-    await _follow(closed, peer)
+    await follow(closed, peer)
     gate = closed.hold(monkeypatch, "list_grants")
     await closed.grant(may_read)
     await closed.world.put(closed.ref, "later")
@@ -188,25 +126,9 @@ async def test_no_result_goes_out_while_it_is_looked_whether_it_may(
 
 async def test_a_result_that_has_not_changed_meanwhile_is_not_sent_anew(closed: Closed) -> None:
     peer = await closed.world.ready()
-    await _follow(closed, peer)
+    await follow(closed, peer)
     await closed.grant(True)
     assert told(peer) == []
-
-
-async def _follow(closed: Closed, peer: Peer) -> None:
-    """Begin a live query of all items, and subscribe to it."""
-    status, answer = await _search(peer, {"query_string": "", "type": "live_query"})
-    assert status == 200
-    entry = {
-        "object_sid": answer["query_id"],
-        "object_type": "live_query",
-        "last_event_id": answer["last_event_id"],
-        "indexName": "room",
-        "queryExpression": "",
-    }
-    body = subscription_body() | {"requests": [entry]}
-    await peer.ask("POST", "/v4/Subscriptions", body)
-    assert told(peer) == ["subscription_established"]
 
 
 @pytest.mark.parametrize("kind", [None, "live_query"])
@@ -216,22 +138,13 @@ async def test_a_search_answers_nobody_who_lost_access_while_it_was_reading(
     peer = await closed.world.ready()
     gate = closed.hold(monkeypatch, "list_items")
     body = {"query_string": "", "type": kind}
-    asked = asyncio.create_task(_search(peer, body))
+    asked = asyncio.create_task(search(peer, body))
     await settle()
     await closed.grant(False)
     gate.set()
     status, answer = await asked
     assert (status, answer["code"]) == (403, DENIED)
     assert closed.world.face.queries.statistics().live_queries == 0
-
-
-async def _search(peer: Peer, body: dict[str, Any]) -> tuple[int, Any]:
-    peer.ask_nowait("POST", "/v3/Insights/room/Items", body)
-    while True:
-        await settle()
-        for message in peer.take():
-            if message.http_status is not None:
-                return message.http_status.code, json.loads(message.payload)
 
 
 async def test_who_is_not_concerned_goes_on(closed: Closed) -> None:
@@ -268,7 +181,7 @@ async def test_a_live_query_ends_with_its_session_when_it_cannot_be_known_whethe
     closed: Closed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peer = await closed.world.ready()
-    await _follow(closed, peer)
+    await follow(closed, peer)
 
     async def fail(*arguments: Any) -> Any:
         raise Fault(Reason.UNAVAILABLE)
@@ -358,7 +271,7 @@ async def test_a_look_that_is_cut_short_is_no_permission(
     """As when the server ends just then."""
     peer = await closed.world.ready()
     if is_query:
-        await _follow(closed, peer)
+        await follow(closed, peer)
     else:
         await peer.subscribe((closed.sid, "map", None))
     closed.hold(monkeypatch, "list_grants")
@@ -370,132 +283,3 @@ async def test_a_look_that_is_cut_short_is_no_permission(
     await closed.world.put(closed.ref, "more")
     assert told(peer) == []
     assert peer.is_closed
-
-
-# Right and data are not looked at in one step: what was committed after the loss must not go out.
-
-
-def wait_before(monkeypatch: pytest.MonkeyPatch, closed: Closed, method: str) -> asyncio.Event:
-    """Have the store begin one method late: when the event is set."""
-    gate = asyncio.Event()
-    wanted: Callable[..., Awaitable[Any]] = getattr(closed.world.store, method)
-
-    async def late(*arguments: Any) -> Any:
-        await gate.wait()
-        return await wanted(*arguments)
-
-    monkeypatch.setattr(closed.world.store, method, late)
-    return gate
-
-
-async def lose_and_write(closed: Closed, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Take the right to read, then write what must not be read any more. The event lets the looks
-    at grants go on that were begun because of that.
-    """
-    gate = closed.hold(monkeypatch, "list_grants")
-    await closed.grant(False)
-    await closed.world.put(closed.ref, "secret")
-    return gate
-
-
-@pytest.mark.parametrize("is_in_log", [True, False])
-async def test_a_replay_tells_nothing_that_came_after_the_loss_of_the_right(
-    closed: Closed, monkeypatch: pytest.MonkeyPatch, is_in_log: bool
-) -> None:
-    peer = await closed.world.ready()
-    if not is_in_log:
-        monkeypatch.setattr(closed.world.store, "replay", never)
-    read = wait_before(monkeypatch, closed, "replay" if is_in_log else "snapshot")
-    peer.ask_nowait("POST", "/v4/Subscriptions", subscription_body((closed.sid, "map", 0)))
-    await settle()
-    peer.take()
-    looked = await lose_and_write(closed, monkeypatch)
-    read.set()
-    await settle()
-    assert told(peer) == []
-    looked.set()
-    await settle()
-    assert told(peer) == [str(DENIED)]
-
-
-async def never(*arguments: Any) -> None:
-    """The log reaches back to nothing."""
-
-
-async def test_a_repair_tells_nothing_that_came_after_the_loss_of_the_right(
-    closed: Closed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    peer = await closed.world.ready()
-    await peer.subscribe((closed.sid, "map", None))
-    read = wait_before(monkeypatch, closed, "replay")
-    (subscription,) = peer.session.subscriptions()
-    subscription.last_id = 0
-    subscription.hold()
-    peer.session.on_gap(subscription)
-    await settle()
-    looked = await lose_and_write(closed, monkeypatch)
-    read.set()
-    await settle()
-    assert told(peer) == []
-    looked.set()
-    await settle()
-    assert told(peer) == [str(DENIED)]
-
-
-@pytest.mark.parametrize(
-    ("path", "params", "method"),
-    [
-        ("/v3/Maps/room/Items", None, "list_items"),
-        ("/v3/Maps/room/Items", {"Key": "k1"}, "find_item"),
-        ("/v3/Maps/room/Items/k1", None, "find_item"),
-        ("/v3/Maps/room", {"Include": "items"}, "list_items"),
-    ],
-)
-async def test_a_page_tells_nothing_that_came_after_the_loss_of_the_right(
-    closed: Closed,
-    monkeypatch: pytest.MonkeyPatch,
-    path: str,
-    params: dict[str, str] | None,
-    method: str,
-) -> None:
-    peer = await closed.world.ready()
-    read = wait_before(monkeypatch, closed, method)
-    peer.ask_nowait("GET", path, params=params)
-    await settle()
-    await closed.grant(False)
-    read.set()
-    await settle()
-    (reply,) = peer.take()
-    assert (reply.http_status.code, json.loads(reply.payload)["code"]) == (403, DENIED)
-
-
-async def test_a_live_query_is_taken_up_without_what_came_after_the_loss_of_the_right(
-    closed: Closed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    peer = await closed.world.ready()
-    status, answer = await _search(peer, {"query_string": "", "type": "live_query"})
-    assert status == 200
-    looked = await lose_and_write(closed, monkeypatch)
-    entry = {"object_sid": answer["query_id"], "object_type": "live_query", "last_event_id": 0}
-    peer.ask_nowait("POST", "/v4/Subscriptions", subscription_body() | {"requests": [entry]})
-    await settle()
-    assert told(peer) == []
-    looked.set()
-    await settle()
-    assert told(peer) == [str(DENIED)]
-
-
-async def test_an_answer_that_waited_for_room_has_nothing_from_after_the_loss_of_the_right(
-    closed: Closed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    peer = await closed.world.ready()
-    peer.connection.queued_bytes = MOST_REPLY_BYTES
-    asked = asyncio.create_task(_search(peer, {"query_string": "", "type": "live_query"}))
-    await settle()
-    looked = await lose_and_write(closed, monkeypatch)
-    peer.connection.queued_bytes = 0
-    peer.session.on_drained()
-    await settle()
-    looked.set()
-    status, answer = await asked
-    assert (status, answer["code"]) == (403, DENIED)

@@ -232,5 +232,5 @@ def _read_headers(pairs: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 def _fail(request_id: str) -> Response:
     """Log the exception being handled, and answer without detail."""
-    logger.exception("A request failed request_id=%s", request_id)  # noqa: LOG004  # as it says
+    logger.exception("A request failed request_id=%s", request_id)  # noqa: LOG004  # called within except
     return INTERNAL_FAULT
