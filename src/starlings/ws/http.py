@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -161,7 +161,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
         # Since the last byte of the body: lines that end chunks, trailers.
         self._tail_bytes = 0
         # Begun before the present one: of these uvicorn forgets to say that the peer is gone.
-        self._earlier: deque[RequestResponseCycle] = deque()
+        self._earlier: list[RequestResponseCycle] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -268,8 +268,7 @@ class _BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(503, "Too many requests at once")
             return
         if self._is_busy():
-            while self._earlier and self._earlier[0].response_complete:
-                self._earlier.popleft()
+            self._earlier = [one for one in self._earlier if not one.response_complete]
             self._earlier.append(self.cycle)
         super().on_headers_complete()
         self._tail_bytes = 0
